@@ -1,0 +1,1 @@
+//! The virtual actors and the shards that host them.

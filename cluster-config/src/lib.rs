@@ -1,0 +1,1 @@
+//! Typed, validated configuration of a Rookery node and cluster.

@@ -1,0 +1,1 @@
+//! The rookery binary: gateway, HTTP API, metrics, page.

@@ -1,0 +1,87 @@
+//! Every frame number, in one file. A number is never used again: a removed frame stays listed.
+//!
+//! | range | direction | |
+//! |---|---|---|
+//! | 0x01-0x7f | client to server | |
+//! | 0x80-0xbf | server to client | answers and passing news: not counted, not replayed |
+//! | 0xc0-0xff | server to client | stream frames: counted by `Ack`, replayed on resume |
+//!
+//! A receiver skips a number it doesn't know (and still counts it, from 0xc0 on).
+
+/// First frame of a connection: versions, token, resume.
+pub const HELLO: u8 = 0x01;
+/// Sign of life from the client.
+pub const PING: u8 = 0x02;
+/// Count of stream frames the client has received.
+pub const ACK: u8 = 0x03;
+/// Start of delivery from a cursor.
+pub const SYNC: u8 = 0x04;
+/// A message for a conversation.
+pub const SEND: u8 = 0x05;
+/// The sender's delivered or read mark.
+pub const MARK: u8 = 0x06;
+/// The user is typing, or stopped.
+pub const SET_TYPING: u8 = 0x07;
+/// A page of a conversation's history.
+pub const HISTORY: u8 = 0x08;
+/// A page of the user's conversations.
+pub const CONVERSATIONS: u8 = 0x09;
+/// Find or create the one-to-one conversation with a user.
+pub const OPEN_DIRECT: u8 = 0x0a;
+/// One conversation's description.
+pub const DESCRIBE: u8 = 0x0b;
+/// Watch the presence of users.
+pub const WATCH: u8 = 0x0c;
+/// Stop watching.
+pub const UNWATCH: u8 = 0x0d;
+/// A fresh access token for the session.
+pub const AUTHENTICATE: u8 = 0x0e;
+/// The client leaves; its session ends at once.
+pub const LEAVE: u8 = 0x0f;
+
+/// Answer to `Hello`.
+pub const WELCOME: u8 = 0x80;
+/// Answer to `Ping`.
+pub const PONG: u8 = 0x81;
+/// A request failed.
+pub const ERROR: u8 = 0x82;
+/// Answer to `History`.
+pub const HISTORY_PAGE: u8 = 0x83;
+/// Answer to `Conversations`.
+pub const CONVERSATION_PAGE: u8 = 0x84;
+/// Answer to `OpenDirect` and `Describe`.
+pub const CONVERSATION: u8 = 0x85;
+/// A watched user's presence.
+pub const PRESENCE: u8 = 0x86;
+/// A member of a conversation is typing, or stopped.
+pub const TYPING: u8 = 0x87;
+/// The window is full: live delivery pauses, the server pulls when there is room again.
+pub const BEHIND: u8 = 0x88;
+/// The node is leaving: reconnect elsewhere.
+pub const DRAIN: u8 = 0x89;
+/// The server is about to close the connection.
+pub const BYE: u8 = 0x8a;
+/// The cursor of `Sync` lies before what the log still holds.
+pub const TOO_FAR: u8 = 0x8b;
+/// A request without other answer is done.
+pub const DONE: u8 = 0x8c;
+
+/// An entry of a conversation's log.
+pub const MESSAGE: u8 = 0xc0;
+/// A send of this session is committed.
+pub const SENT: u8 = 0xc1;
+/// A member's mark moved forward.
+pub const RECEIPT: u8 = 0xc2;
+/// A conversation was created or changed.
+pub const CONVERSATION_CHANGED: u8 = 0xc3;
+/// The client holds everything up to this cursor.
+pub const CAUGHT_UP: u8 = 0xc4;
+
+/// First number of the stream frames.
+pub const FIRST_STREAM: u8 = 0xc0;
+
+/// Whether a server frame's number counts for `Ack` and is replayed on resume.
+#[must_use]
+pub const fn is_stream(number: u8) -> bool {
+    number >= FIRST_STREAM
+}

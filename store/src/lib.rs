@@ -1,0 +1,1 @@
+//! The key schema, the transactions, and the engines under them.
