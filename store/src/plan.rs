@@ -1,0 +1,171 @@
+//! Commits as data: guards, operations, outcomes, versions and stamps.
+
+use bytes::Bytes;
+use rookery_protocol::Cursor;
+
+/// Most bytes of keys and values in one plan.
+pub const MAX_PLAN_BYTES: usize = 1_000_000;
+/// Most bytes of one value.
+pub const MAX_VALUE_BYTES: usize = 100_000;
+/// Most bytes of one key.
+pub const MAX_KEY_BYTES: usize = 256;
+
+/// A position in the store's history of commits. It only rises; equal versions mean one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Version(pub u64);
+
+/// Place of a stamped row: the commit's version (8 bytes, big-endian), the plan's place in the
+/// commit (2), the operation's place in the plan (2). Rises with commit order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Stamp(pub [u8; 12]);
+
+impl Stamp {
+    /// Builds a stamp from its parts.
+    #[must_use]
+    pub fn new(version: Version, plan: u16, op: u16) -> Self {
+        let [v0, v1, v2, v3, v4, v5, v6, v7] = version.0.to_be_bytes();
+        let [p0, p1] = plan.to_be_bytes();
+        let [o0, o1] = op.to_be_bytes();
+        Self([v0, v1, v2, v3, v4, v5, v6, v7, p0, p1, o0, o1])
+    }
+
+    /// The greatest stamp a commit of `version` or an earlier one can have: what a reader of a
+    /// view at `version` has seen everything up to.
+    #[must_use]
+    pub fn end_of(version: Version) -> Self {
+        Self::new(version, u16::MAX, u16::MAX)
+    }
+
+    /// The commit's version.
+    #[must_use]
+    pub fn version(self) -> Version {
+        let [v0, v1, v2, v3, v4, v5, v6, v7, ..] = self.0;
+        Version(u64::from_be_bytes([v0, v1, v2, v3, v4, v5, v6, v7]))
+    }
+
+    /// The client's cursor of this stamp in the inbox log of `epoch`.
+    #[must_use]
+    pub fn cursor(self, epoch: u32) -> Cursor {
+        Cursor { epoch, stamp: self.0 }
+    }
+}
+
+/// "This key still holds what it held when I knew it."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which key.
+    pub key: Bytes,
+    /// What it held; `None`: it did not exist.
+    pub known: Option<Bytes>,
+    /// A version at which that was so. An engine may compare values now (embedded) or look for
+    /// writes since that version (FoundationDB); both refuse a plan whose guard is stale.
+    pub version: Version,
+}
+
+/// One change. Operations of a plan apply in order; a plan cannot read what it writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Sets a key.
+    Set {
+        /// Which key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes a key.
+    Clear {
+        /// Which key.
+        key: Bytes,
+    },
+    /// Removes all keys in `from..to`.
+    ClearRange {
+        /// First key removed.
+        from: Bytes,
+        /// First key kept.
+        to: Bytes,
+    },
+    /// Sets the key `prefix ++ stamp`, where the stamp is this commit's with `op` counted up over
+    /// the stamped operations of the plan (0, 1, 2, ...).
+    SetStampedKey {
+        /// What comes before the 12 bytes of the stamp.
+        prefix: Bytes,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Sets `key` to `stamp ++ suffix`.
+    SetStampedValue {
+        /// Which key.
+        key: Bytes,
+        /// What comes after the 12 bytes of the stamp.
+        suffix: Bytes,
+    },
+    /// Adds to a 64-bit little-endian number, wrapping; an absent key counts as 0.
+    Add {
+        /// Which key.
+        key: Bytes,
+        /// What is added.
+        delta: u64,
+    },
+    /// Keeps the greater of the value held and `value`, compared as byte strings; an absent key
+    /// counts as smaller than any.
+    ByteMax {
+        /// Which key.
+        key: Bytes,
+        /// The candidate.
+        value: Bytes,
+    },
+}
+
+impl Op {
+    /// Bytes of key and value, as the plan limit counts them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Set { key, value } | Self::ByteMax { key, value } => key.len() + value.len(),
+            Self::Clear { key } => key.len(),
+            Self::ClearRange { from, to } => from.len() + to.len(),
+            Self::SetStampedKey { prefix, value } => prefix.len() + 12 + value.len(),
+            Self::SetStampedValue { key, suffix } => key.len() + 12 + suffix.len(),
+            Self::Add { key, .. } => key.len() + 8,
+        }
+    }
+}
+
+/// A commit: all of it or nothing, if every guard holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What must still be so.
+    pub guards: Vec<Guard>,
+    /// What changes.
+    pub ops: Vec<Op>,
+}
+
+impl Plan {
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let guards: usize = self.guards.iter().map(|g| g.key.len()).sum();
+        guards + self.ops.iter().map(Op::bytes).sum::<usize>()
+    }
+}
+
+/// What became of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable.
+    Committed {
+        /// The commit's version: a view at it or later shows the plan's rows.
+        version: Version,
+        /// The commit's stamp, with `op` 0.
+        stamp: Stamp,
+    },
+    /// A guard was stale: nothing was applied.
+    Conflict,
+    /// The engine has no room or can't be reached: nothing was applied.
+    Busy,
+    /// It may or may not have been applied, now or later. Only a read (after fencing the plan's
+    /// guard) can tell; it must not be treated as a failure.
+    Unresolved,
+    /// The plan is over a size limit: nothing was applied, and it never will be.
+    TooLarge,
+}
