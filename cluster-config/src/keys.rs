@@ -1,0 +1,208 @@
+//! Every key, in one table: its path, what it expects, and where its value goes.
+//!
+//! The environment variable of a key follows from its path: `http.listen` is
+//! `ROOKERY_HTTP_LISTEN`.
+
+use crate::model::{Config, Engine, LogFormat, LogLevel, SignUp};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Its path, `section.name`.
+    pub path: &'static str,
+    pub(crate) shape: Shape,
+}
+
+/// What a key's value looks like, and where it goes. A setter of text answers whether the text
+/// was what it expects.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    Whole { min: u64, max: u64, unit: &'static str, set: fn(&mut Config, u64) },
+    Text { expects: &'static str, set: fn(&mut Config, &str) -> bool },
+    List { expects: &'static str, set: fn(&mut Config, &[String]) -> bool },
+    Switch { set: fn(&mut Config, bool) },
+}
+
+impl Key {
+    /// The key's environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("ROOKERY_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// What the key expects, in words.
+    #[must_use]
+    pub fn expects(&self) -> String {
+        match self.shape {
+            Shape::Whole { min, max, unit, .. } => {
+                format!("a whole number from {min} to {max} ({unit})")
+            }
+            Shape::Text { expects, .. } | Shape::List { expects, .. } => expects.to_owned(),
+            Shape::Switch { .. } => "true or false".to_owned(),
+        }
+    }
+}
+
+const fn whole(
+    path: &'static str,
+    (min, max, unit): (u64, u64, &'static str),
+    set: fn(&mut Config, u64),
+) -> Key {
+    Key { path, shape: Shape::Whole { min, max, unit, set } }
+}
+
+const fn text(
+    path: &'static str,
+    expects: &'static str,
+    set: fn(&mut Config, &str) -> bool,
+) -> Key {
+    Key { path, shape: Shape::Text { expects, set } }
+}
+
+const fn list(
+    path: &'static str,
+    expects: &'static str,
+    set: fn(&mut Config, &[String]) -> bool,
+) -> Key {
+    Key { path, shape: Shape::List { expects, set } }
+}
+
+const fn switch(path: &'static str, set: fn(&mut Config, bool)) -> Key {
+    Key { path, shape: Shape::Switch { set } }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const YEAR_S: u64 = 366 * 24 * 3_600;
+const WORKERS: (u64, u64, &str) = (0, 1024, "workers; 0: the machine decides");
+
+/// All keys, in the order of the example file.
+pub static KEYS: &[Key] = &[
+    text("node.name", "1 to 63 of a-z, 0-9 and -", |c, v| {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        put(&mut c.node.name, Some(v.to_owned()).filter(|v| v.len() < 64 && v.bytes().all(good)))
+            && !v.is_empty()
+    }),
+    text("node.data_dir", "the path of a directory", |c, v| put(&mut c.node.data_dir, path(v))),
+    text("http.listen", "an IP address and a port, such as 127.0.0.1:8080", |c, v| {
+        put(&mut c.http.listen, v.parse().ok())
+    }),
+    list("http.allowed_origins", "a list of origins, such as https://chat.example.org", |c, v| {
+        put(&mut c.http.allowed_origins, v.iter().map(|v| origin(v)).collect())
+    }),
+    text("http.public_url", "\"\", or an origin such as https://chat.example.org", |c, v| {
+        put(&mut c.http.public_url, optional(v, origin))
+    }),
+    list("http.trusted_proxies", "a list of IP addresses, such as 10.0.0.7", |c, v| {
+        put(&mut c.http.trusted_proxies, v.iter().map(|v| v.parse::<IpAddr>().ok()).collect())
+    }),
+    whole("http.header_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
+        c.http.header_timeout_ms = v;
+    }),
+    whole("http.body_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
+        c.http.body_timeout_ms = v;
+    }),
+    text(
+        "metrics.listen",
+        "an IP address and a port, such as 127.0.0.1:9090, or \"off\"",
+        |c, v| {
+            let listen =
+                if v == "off" { Some(None) } else { v.parse::<SocketAddr>().ok().map(Some) };
+            put(&mut c.metrics.listen, listen)
+        },
+    ),
+    text("log.level", "error, warn, info, debug or trace", |c, v| {
+        let level = match v {
+            "error" => Some(LogLevel::Error),
+            "warn" => Some(LogLevel::Warn),
+            "info" => Some(LogLevel::Info),
+            "debug" => Some(LogLevel::Debug),
+            "trace" => Some(LogLevel::Trace),
+            _ => None,
+        };
+        put(&mut c.log.level, level)
+    }),
+    text("log.format", "text or json", |c, v| {
+        let format = match v {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        };
+        put(&mut c.log.format, format)
+    }),
+    whole("sessions.heartbeat_ms", (500, 600_000, "milliseconds"), |c, v| {
+        c.sessions.heartbeat_ms = v;
+    }),
+    whole("sessions.grace_ms", (1_000, HOUR_MS, "milliseconds"), |c, v| c.sessions.grace_ms = v),
+    whole("tokens.access_ttl_s", (60, 86_400, "seconds"), |c, v| c.tokens.access_ttl_s = v),
+    whole("tokens.refresh_ttl_s", (3_600, YEAR_S, "seconds"), |c, v| c.tokens.refresh_ttl_s = v),
+    whole("passwords.threads", WORKERS, |c, v| c.passwords.threads = number(v).into()),
+    whole("passwords.queue", (1, 100_000, "requests"), |c, v| c.passwords.queue = number(v)),
+    whole("limits.max_connections", (1, 10_000_000, "connections"), |c, v| {
+        c.limits.max_connections = number(v);
+    }),
+    whole("limits.hello_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
+        c.limits.hello_timeout_ms = v;
+    }),
+    text("limits.sign_up", "open or closed", |c, v| {
+        let sign_up = match v {
+            "open" => Some(SignUp::Open),
+            "closed" => Some(SignUp::Closed),
+            _ => None,
+        };
+        put(&mut c.limits.sign_up, sign_up)
+    }),
+    whole("limits.attempts_per_minute", (1, 1_000_000, "attempts a minute"), |c, v| {
+        c.limits.attempts_per_minute = v;
+    }),
+    whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
+    switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
+    text("store.engine", "embedded", |c, v| {
+        put(&mut c.store.engine, (v == "embedded").then_some(Engine::Embedded))
+    }),
+    text("store.path", "\"\", or the path of a directory", |c, v| {
+        put(&mut c.store.path, optional(v, path))
+    }),
+    whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
+    whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
+    whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
+    whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),
+];
+
+/// Puts a value where it belongs; false when there is none.
+fn put<T>(place: &mut T, value: Option<T>) -> bool {
+    match value {
+        Some(value) => {
+            *place = value;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Every number's maximum fits a `usize` of 64 bits; on a smaller machine it saturates.
+fn number(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// `Some(None)` for the empty text, which says "not set".
+#[expect(clippy::option_option, reason = "the outer one says whether the text was good")]
+fn optional<T>(text: &str, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { parse(text).map(Some) }
+}
+
+/// Scheme, host and perhaps a port, in lower case, as browsers send it in `Origin`.
+fn origin(text: &str) -> Option<String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let host_byte = |b: u8| {
+        b.is_ascii_lowercase()
+            || b.is_ascii_digit()
+            || matches!(b, b'.' | b'-' | b':' | b'[' | b']')
+    };
+    (!host.is_empty() && host.bytes().all(host_byte)).then(|| text.to_owned())
+}

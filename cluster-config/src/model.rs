@@ -1,0 +1,313 @@
+//! The configuration as the node uses it: one struct a section, every unit in the field's name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The whole configuration. [`Config::default`] is a good single node on loopback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Who this node is.
+    pub node: Node,
+    /// The port for HTTP, WebSocket and page.
+    pub http: Http,
+    /// The port for metrics.
+    pub metrics: Metrics,
+    /// What is logged.
+    pub log: Log,
+    /// Life of a session.
+    pub sessions: Sessions,
+    /// Life of tokens.
+    pub tokens: Tokens,
+    /// The pool that hashes passwords.
+    pub passwords: Passwords,
+    /// What strangers may use up.
+    pub limits: Limits,
+    /// Where data lies.
+    pub store: Store,
+    /// How many shards host the actors.
+    pub shards: Shards,
+}
+
+impl Config {
+    /// Directory of the store: `store.path`, or `store` inside the data directory.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        match &self.store.path {
+            Some(path) => path.clone(),
+            None => self.node.data_dir.join("store"),
+        }
+    }
+}
+
+/// Section `node`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// Directory that holds everything this node keeps.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { name: "rookery".to_owned(), data_dir: PathBuf::from("./rookery-data") }
+    }
+}
+
+/// Section `http`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Address and port; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Origins beside the node's own whose pages may connect.
+    pub allowed_origins: Vec<String>,
+    /// How clients reach the node when that isn't what their requests' Host says.
+    pub public_url: Option<String>,
+    /// Reverse proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Most milliseconds for a request's head to arrive, also for an idle connection.
+    pub header_timeout_ms: u64,
+    /// Most milliseconds for a request's body to arrive.
+    pub body_timeout_ms: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allowed_origins: Vec::new(),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address and port; `None` (written `"off"`): no metrics are served.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))) }
+    }
+}
+
+/// Section `log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The least serious level that is logged.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// How serious a line must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What an operator must act on.
+    Error,
+    /// What may become an error.
+    Warn,
+    /// Starts, stops, changes of state.
+    #[default]
+    Info,
+    /// Each request.
+    Debug,
+    /// Each frame.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    #[default]
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
+
+/// Section `sessions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// Milliseconds between two signs of life of a client.
+    pub heartbeat_ms: u64,
+    /// Milliseconds a session outlives its connection, and a user's presence its last sign of
+    /// life.
+    pub grace_ms: u64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { heartbeat_ms: 5_000, grace_ms: 30_000 }
+    }
+}
+
+/// Section `tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Seconds an access token is good for.
+    pub access_ttl_s: u64,
+    /// Seconds a refresh token is good for, counted anew at each use.
+    pub refresh_ttl_s: u64,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { access_ttl_s: 3_600, refresh_ttl_s: 30 * 24 * 3_600 }
+    }
+}
+
+/// Section `passwords`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passwords {
+    /// Passwords hashed at a time, 19 MiB and one core each; by default half of the cores.
+    pub threads: Count,
+    /// Log-ins and sign-ups that may wait for their turn; a further one is answered `Busy`.
+    pub queue: usize,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { threads: Count::Auto, queue: 64 }
+    }
+}
+
+/// Section `limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at a time; a further one waits in the listener's backlog.
+    pub max_connections: usize,
+    /// Most milliseconds from the upgrade to the `Hello` frame.
+    pub hello_timeout_ms: u64,
+    /// Whether strangers may make accounts.
+    pub sign_up: SignUp,
+    /// Log-ins, sign-ups and refreshes an address may make in a minute, in the long run.
+    pub attempts_per_minute: u64,
+    /// How many of them at once.
+    pub attempts_burst: u64,
+    /// Whether addresses of the machine itself are limited too.
+    pub limit_loopback: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 100_000,
+            hello_timeout_ms: 10_000,
+            sign_up: SignUp::Open,
+            attempts_per_minute: 30,
+            attempts_burst: 30,
+            limit_loopback: false,
+        }
+    }
+}
+
+/// Whether strangers may make accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    /// Anybody may.
+    Open,
+    /// Nobody may.
+    Closed,
+}
+
+/// Section `store`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// What holds the data.
+    pub engine: Engine,
+    /// Directory, when it isn't `store` inside the data directory.
+    pub path: Option<PathBuf>,
+    /// Bytes of memory for blocks read from disk.
+    pub cache_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { engine: Engine::Embedded, path: None, cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// What holds the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// An LSM inside the node's process, for one node.
+    Embedded,
+}
+
+impl Engine {
+    /// The engine's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+        }
+    }
+}
+
+/// Section `shards`: by default one of a kind for each core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shards {
+    /// Of sessions.
+    pub sessions: Count,
+    /// Of conversations.
+    pub conversations: Count,
+    /// Of presence entries.
+    pub presence: Count,
+}
+
+/// A number of workers; written 0 in the file to let the machine decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Count {
+    /// The machine decides.
+    #[default]
+    Auto,
+    /// So many; never 0.
+    Fixed(usize),
+}
+
+impl Count {
+    /// The number, with what `Auto` stands for here; never 0.
+    #[must_use]
+    pub fn or(self, auto: usize) -> usize {
+        match self {
+            Self::Auto => auto.max(1),
+            Self::Fixed(count) => count.max(1),
+        }
+    }
+
+    /// The number, where `Auto` stands for one a core.
+    #[must_use]
+    pub fn or_cores(self) -> usize {
+        self.or(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+    }
+}
+
+impl From<usize> for Count {
+    fn from(count: usize) -> Self {
+        match count {
+            0 => Self::Auto,
+            count => Self::Fixed(count),
+        }
+    }
+}
