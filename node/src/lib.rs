@@ -1,1 +1,64 @@
-//! The rookery binary: gateway, HTTP API, metrics, page.
+//! A Rookery node as a library: the binary `rookery` is a thin wrapper, and tests start nodes in
+//! their own process with [`Node::start`].
+//!
+//! ```text
+//! cli ── configuration ── serve (start-up order, shutdown order)
+//!                           |- store      opens the engine
+//!                           |- identity   passwords, tokens, devices
+//!                           |- gateway    WebSocket connections and the actors behind them
+//!                           |- http       accept loop, API, health, page
+//!                           `- metrics    Prometheus on a listener of its own
+//! ```
+
+pub mod cli;
+mod clock;
+pub mod gateway;
+pub mod http;
+pub mod identity;
+pub mod log;
+pub mod metrics;
+mod process;
+pub mod serve;
+pub mod store;
+
+pub use clock::now_ms;
+pub use process::raise_file_limit;
+pub use serve::{Node, StartError};
+
+use gateway::Gateway;
+use identity::Identity;
+use rookery_cluster_config::Config;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What every request and connection of a node shares.
+#[derive(Debug)]
+pub struct AppState {
+    /// The configuration.
+    pub config: Config,
+    /// Where HTTP, WebSocket and page are served.
+    pub http_addr: SocketAddr,
+    /// The truth.
+    pub store: store::Store,
+    /// Accounts and tokens.
+    pub identity: Identity,
+    /// Connections and actors.
+    pub gateway: Gateway,
+    /// Attempts to log in that each address has left.
+    pub attempts: http::Attempts,
+    draining: AtomicBool,
+}
+
+impl AppState {
+    /// Whether the node is leaving: it takes no new sessions.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why the store takes no commits; `None` while it does.
+    #[must_use]
+    pub fn store_trouble(&self) -> Option<String> {
+        store::trouble(&self.store)
+    }
+}

@@ -1,0 +1,69 @@
+//! The page and the client library it uses, embedded in the binary.
+//!
+//! The build script lists the files (`web/` at `/`, `clients/js/*.js` at `/client/`). They are
+//! revalidated at each load by their hash, so that a new binary is a new page at once.
+
+use super::error::{ApiError, ErrorCode};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+// `FILES: &[(path, content type, bytes)]`, sorted by path.
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+struct Asset {
+    content_type: &'static str,
+    bytes: &'static [u8],
+    etag: HeaderValue,
+}
+
+static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
+    let asset = |bytes: &'static [u8], content_type| Asset {
+        content_type,
+        bytes,
+        etag: etag(bytes),
+    };
+    FILES.iter().map(|(path, content_type, bytes)| (*path, asset(bytes, *content_type))).collect()
+});
+
+fn etag(bytes: &[u8]) -> HeaderValue {
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Answers what no route does: a file, or the error that says there is none.
+pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = match uri.path() {
+        "/" => "/index.html",
+        path => path,
+    };
+    let Some(asset) = ASSETS.get(path) else {
+        return ApiError::new(ErrorCode::NotFound, "there is nothing at this path").into_response();
+    };
+    if method != Method::GET && method != Method::HEAD {
+        let refused = ApiError::new(ErrorCode::WrongMethod, "a file is read with GET");
+        return ([(header::ALLOW, "GET, HEAD")], refused).into_response();
+    }
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        let etag = asset.etag.as_bytes();
+        value.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii() == etag)
+    });
+    let (status, body) = match (known, &method) {
+        (true, _) => (StatusCode::NOT_MODIFIED, Body::empty()),
+        (false, &Method::HEAD) => (StatusCode::OK, Body::empty()),
+        (false, _) => (StatusCode::OK, Body::from(asset.bytes)),
+    };
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, asset.etag.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if status == StatusCode::OK {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+        headers.insert(header::CONTENT_LENGTH, asset.bytes.len().into());
+    }
+    response
+}

@@ -1,0 +1,157 @@
+//! Every failure of the HTTP API as one shape: a status and `{"error":{"code","detail"}}`.
+//!
+//! A detail says what to change. It never repeats what a client sent: that may be a password.
+
+use crate::identity::IdentityError;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::borrow::Cow;
+
+/// Why a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The body is not what the route takes.
+    BadRequest,
+    /// The name may not be one.
+    BadName,
+    /// The password is too short or too long.
+    BadPassword,
+    /// Another account holds the name.
+    NameTaken,
+    /// Sign-up is closed.
+    SignUpClosed,
+    /// No such user, or not the password.
+    WrongCredentials,
+    /// The token is not good.
+    BadToken,
+    /// The page that asks comes from an origin that isn't allowed.
+    ForeignOrigin,
+    /// Too many attempts from this address.
+    RateLimited,
+    /// Too many requests wait.
+    Busy,
+    /// The body is over the limit.
+    TooLarge,
+    /// The body is not declared to be JSON.
+    WrongContentType,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// There is nothing here.
+    NotFound,
+    /// The route has other methods.
+    WrongMethod,
+    /// The store can't be reached, or did not answer in time.
+    StoreUnavailable,
+    /// The node is starting or leaving.
+    NotReady,
+    /// A fault of the node; it was logged.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BadRequest",
+            Self::BadName => "BadName",
+            Self::BadPassword => "BadPassword",
+            Self::NameTaken => "NameTaken",
+            Self::SignUpClosed => "SignUpClosed",
+            Self::WrongCredentials => "WrongCredentials",
+            Self::BadToken => "BadToken",
+            Self::ForeignOrigin => "ForeignOrigin",
+            Self::RateLimited => "RateLimited",
+            Self::Busy => "Busy",
+            Self::TooLarge => "TooLarge",
+            Self::WrongContentType => "WrongContentType",
+            Self::TooSlow => "TooSlow",
+            Self::NotFound => "NotFound",
+            Self::WrongMethod => "WrongMethod",
+            Self::StoreUnavailable => "StoreUnavailable",
+            Self::NotReady => "NotReady",
+            Self::Internal => "Internal",
+        }
+    }
+
+    /// The status it comes with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest | Self::BadName | Self::BadPassword => StatusCode::BAD_REQUEST,
+            Self::NameTaken => StatusCode::CONFLICT,
+            Self::SignUpClosed | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::WrongCredentials | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Busy | Self::StoreUnavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A failure as it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// Why.
+    pub code: ErrorCode,
+    /// What to change, for people.
+    pub detail: Cow<'static, str>,
+    /// Whole seconds after which the same request may succeed.
+    pub retry_after_s: Option<u64>,
+}
+
+impl ApiError {
+    /// An error that says no time to retry after.
+    pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), retry_after_s: None }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code.name(), "detail": self.detail } });
+        let mut response = (self.code.status(), Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds.into());
+        }
+        // The body's stream is already told apart by its code: metrics read it from here.
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        let (code, detail) = match error {
+            IdentityError::BadName => {
+                (ErrorCode::BadName, "a name is 2 to 32 of a-z, 0-9, _, . and -")
+            }
+            IdentityError::BadPassword => {
+                (ErrorCode::BadPassword, "a password is 8 to 256 bytes long")
+            }
+            IdentityError::NameTaken => (ErrorCode::NameTaken, "another account has this name"),
+            IdentityError::SignUpClosed => {
+                (ErrorCode::SignUpClosed, "this node takes no new accounts")
+            }
+            IdentityError::WrongCredentials => {
+                (ErrorCode::WrongCredentials, "name and password don't fit")
+            }
+            IdentityError::BadToken => (ErrorCode::BadToken, "log in again"),
+            IdentityError::Busy => (ErrorCode::Busy, "too many requests are waiting; retry"),
+            IdentityError::StoreUnavailable => (
+                ErrorCode::StoreUnavailable,
+                "the store did not answer; what was asked may have happened",
+            ),
+            IdentityError::Internal => (ErrorCode::Internal, "a fault of the node; it was logged"),
+        };
+        let retry_after_s = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { code, detail: detail.into(), retry_after_s }
+    }
+}

@@ -1,0 +1,153 @@
+//! The HTTP side of the node: API, health, page, and the door to the gateway.
+//!
+//! ```text
+//! accept ── every response: security headers, metrics
+//!   |- /v1/signup, /v1/login, /v1/refresh   guard (draining, origin) -> attempts -> identity
+//!   |- /v1/ws                               guard -> gateway::upgrade
+//!   |- /healthz, /readyz
+//!   `- anything else: a file of the page, or NotFound
+//! ```
+
+pub mod accept;
+mod api;
+mod assets;
+mod body;
+mod error;
+mod health;
+pub mod origin;
+mod rate;
+
+pub use body::MAX_BODY_BYTES;
+pub use error::{ApiError, ErrorCode};
+pub use rate::Attempts;
+
+use crate::{AppState, gateway};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use origin::Origin;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The page runs its own scripts and styles and talks to WebSockets; nobody may frame it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; \
+     img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
+     frame-ancestors 'none'";
+
+/// Headers of every response.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+    ),
+];
+
+/// All routes of the node's port.
+pub fn router(state: Arc<AppState>) -> Router {
+    let v1 = Router::new()
+        .route("/v1/signup", post(api::sign_up))
+        .route("/v1/login", post(api::log_in))
+        .route("/v1/refresh", post(api::refresh))
+        .route("/v1/ws", get(gateway::upgrade))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&state), guard));
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(wrong_method)
+        .merge(v1)
+        .fallback(assets::serve)
+        .layer(from_fn(observe))
+        .with_state(state)
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(ErrorCode::WrongMethod, "this path has other methods: see Allow")
+}
+
+/// Stands before everything under /v1: a leaving node and a foreign page get no further.
+async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    if state.is_draining() {
+        let leaving = ApiError {
+            code: ErrorCode::NotReady,
+            detail: "the node is leaving".into(),
+            retry_after_s: Some(1),
+        };
+        return leaving.into_response();
+    }
+    let origin = origin::judge(request.headers(), &state.config.http);
+    if origin == Origin::Foreign {
+        let foreign = ApiError::new(
+            ErrorCode::ForeignOrigin,
+            "pages of this origin are not in http.allowed_origins",
+        );
+        return foreign.into_response();
+    }
+    let allowed = match origin {
+        Origin::Allowed => request.headers().get(header::ORIGIN).cloned(),
+        Origin::Own | Origin::Absent | Origin::Foreign => None,
+    };
+    let preflight = allowed.is_some() && request.method() == Method::OPTIONS;
+    let mut response = if preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    if let Some(origin) = allowed {
+        allow_origin(headers, origin, preflight);
+    }
+    // Tokens are in these answers: no cache may keep them.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Lets a page of an allowed origin read the answer.
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    if preflight {
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+            (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+}
+
+/// Stands around everything: headers of every response, and what metrics know of it.
+async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = route(request.uri().path());
+    let mut response = next.run(request).await;
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().insert(name, value);
+    }
+    let code = response.extensions().get::<ErrorCode>().map_or("", |code| code.name());
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("rookery_http_requests_total",
+        "route" => route, "status" => status, "code" => code)
+    .increment(1);
+    metrics::histogram!("rookery_http_request_seconds", "route" => route)
+        .record(started.elapsed().as_secs_f64());
+    response
+}
+
+/// A label of few values: paths are whatever strangers send.
+fn route(path: &str) -> &'static str {
+    const ROUTES: [&str; 6] =
+        ["/v1/signup", "/v1/login", "/v1/refresh", "/v1/ws", "/healthz", "/readyz"];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("page")
+}

@@ -1,0 +1,169 @@
+//! How often an address may try: one token bucket for each, in a map of bounded size.
+//!
+//! It slows guessing from one place; the bounded password pool is what protects the machine.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most addresses remembered at a time, about 6 MB. Beyond, new addresses share one bucket.
+const MAX_ADDRESSES: usize = 65_536;
+/// The shared bucket of a full map holds this many times one address's attempts.
+const SHARED_FACTOR: u32 = 64;
+
+/// The buckets.
+#[derive(Debug)]
+pub struct Attempts {
+    /// Time after which an address gets one more attempt.
+    interval: Duration,
+    burst: u64,
+    limit_loopback: bool,
+    max_addresses: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the bucket of an address will be full again; the only number a bucket needs.
+    full_at: HashMap<IpAddr, Instant>,
+    shared_full_at: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl Attempts {
+    /// Buckets that hold `burst` attempts and gain `per_minute` of them.
+    #[must_use]
+    pub fn new(per_minute: u64, burst: u64, limit_loopback: bool) -> Self {
+        Self {
+            interval: Duration::from_nanos(60_000_000_000 / per_minute.max(1)),
+            burst: burst.max(1),
+            limit_loopback,
+            max_addresses: MAX_ADDRESSES,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes one attempt.
+    ///
+    /// # Errors
+    /// The time to wait when the address has none left.
+    pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let address = bucket_of(address);
+        if address.is_loopback() && !self.limit_loopback {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_room(&mut state, address, now);
+        if state.full_at.len() < self.max_addresses || state.full_at.contains_key(&address) {
+            let full_at = state.full_at.entry(address).or_insert(now);
+            return take(full_at, now, self.interval, self.burst);
+        }
+        let interval = self.interval / SHARED_FACTOR;
+        let full_at = state.shared_full_at.get_or_insert(now);
+        take(full_at, now, interval, self.burst.saturating_mul(u64::from(SHARED_FACTOR)))
+    }
+
+    /// Forgets the full buckets, at most once a second, when there is no room for a new one.
+    fn make_room(&self, state: &mut State, address: IpAddr, now: Instant) {
+        let due = state.swept.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(1));
+        if due && state.full_at.len() >= self.max_addresses && !state.full_at.contains_key(&address)
+        {
+            state.full_at.retain(|_, full_at| *full_at > now);
+            state.swept = Some(now);
+        }
+    }
+}
+
+/// Takes an attempt from the bucket that is full again at `full_at`: each attempt moves that
+/// instant one interval away, and it may lie at most `burst` intervals ahead.
+fn take(
+    full_at: &mut Instant,
+    now: Instant,
+    interval: Duration,
+    burst: u64,
+) -> Result<(), Duration> {
+    let after = (*full_at).max(now) + interval;
+    let ahead = after.duration_since(now);
+    let most = interval.saturating_mul(u32::try_from(burst).unwrap_or(u32::MAX));
+    if ahead > most {
+        return Err(ahead - most);
+    }
+    *full_at = after;
+    Ok(())
+}
+
+/// An IPv6 subscriber has a /64 at least: all of it is one address here.
+fn bucket_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn taken(attempts: &Attempts, address: &str, now: Instant, tries: usize) -> usize {
+        (0..tries).filter(|_| attempts.take(ip(address), now).is_ok()).count()
+    }
+
+    #[test]
+    fn an_address_has_its_burst_and_then_its_rate() {
+        let attempts = Attempts::new(60, 5, false);
+        let start = Instant::now();
+        assert_eq!(taken(&attempts, "10.0.0.1", start, 9), 5);
+        assert_eq!(attempts.take(ip("10.0.0.1"), start), Err(Duration::from_secs(1)));
+        let later = start + Duration::from_secs(3);
+        assert_eq!(taken(&attempts, "10.0.0.1", later, 9), 3);
+        let much_later = start + Duration::from_secs(3_600);
+        assert_eq!(taken(&attempts, "10.0.0.1", much_later, 99), 5);
+    }
+
+    #[test]
+    fn addresses_don_t_spend_each_others_attempts_but_a_slash_64_is_one() {
+        let attempts = Attempts::new(60, 2, false);
+        let now = Instant::now();
+        assert_eq!(taken(&attempts, "10.0.0.1", now, 9), 2);
+        assert_eq!(taken(&attempts, "10.0.0.2", now, 9), 2);
+        assert_eq!(taken(&attempts, "2001:db8::1", now, 9), 2);
+        assert_eq!(taken(&attempts, "2001:db8::ffff:2", now, 9), 0);
+        assert_eq!(taken(&attempts, "2001:db8:0:1::1", now, 9), 2);
+        assert_eq!(taken(&attempts, "::ffff:10.0.0.1", now, 9), 0);
+    }
+
+    #[test]
+    fn loopback_is_limited_only_when_asked() {
+        let now = Instant::now();
+        assert_eq!(taken(&Attempts::new(60, 2, false), "127.0.0.1", now, 9), 9);
+        assert_eq!(taken(&Attempts::new(60, 2, false), "::1", now, 9), 9);
+        assert_eq!(taken(&Attempts::new(60, 2, true), "127.0.0.1", now, 9), 2);
+        assert_eq!(taken(&Attempts::new(60, 2, true), "::1", now, 9), 2);
+    }
+
+    #[test]
+    fn the_map_is_bounded_and_forgets_full_buckets() {
+        let mut attempts = Attempts::new(60, 2, false);
+        attempts.max_addresses = 10;
+        let now = Instant::now();
+        let address = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + n));
+        for n in 0..1000 {
+            let _refused_or_not = attempts.take(address(n), now);
+        }
+        let remembered = || attempts.state.lock().unwrap().full_at.len();
+        assert_eq!(remembered(), 10);
+        // The shared bucket is spent by now: strangers wait, those who are known do not.
+        assert!(attempts.take(address(5000), now).is_err());
+        assert!(attempts.take(address(3), now).is_ok());
+        assert!(attempts.take(address(5000), now + Duration::from_secs(60)).is_ok());
+        assert_eq!(remembered(), 1);
+    }
+}

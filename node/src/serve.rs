@@ -1,0 +1,262 @@
+//! The life of a node: what starts in which order, and what ends in which.
+//!
+//! ```text
+//! start     metrics recorder, listeners (a busy port fails fast), store, signing key,
+//!           identity, gateway, accept loops
+//! shutdown  /readyz turns 503 and /v1 refuses; gateway and actors end; requests under way end,
+//!           listeners close; the store closes
+//! ```
+
+use crate::gateway::Gateway;
+use crate::http::accept::{self, Bounds};
+use crate::http::{self, Attempts};
+use crate::identity::{Cost, Identity};
+use crate::store::{self, Store};
+use crate::{AppState, metrics};
+use rookery_cluster_config::Config;
+use rookery_store::StoreError;
+use rookery_store::embedded::OpenError;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Connections that the metrics listener takes at a time.
+const METRICS_CONNECTIONS: usize = 64;
+
+/// Why a node can't start. Its text is one line and names the remedy.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address can't be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data directory can't be opened.
+    Open(OpenError),
+    /// The store was opened but the installation's row can't be read or written.
+    Store(StoreError),
+    /// The password hasher or the signing key can't be used; the log says more.
+    Identity,
+    /// The gateway or its actors can't start.
+    Gateway(String),
+    /// A thread of the start-up panicked.
+    Panicked,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, flag, source } => {
+                let remedy = match source.kind() {
+                    ErrorKind::AddrInUse => "another program listens there: end it, or choose",
+                    ErrorKind::AddrNotAvailable => "this machine has no such address: choose",
+                    ErrorKind::PermissionDenied => "this user may not use that port: choose",
+                    _ => "choose",
+                };
+                write!(f, "can't listen on {address} ({source}); {remedy} another with {flag}")
+            }
+            Self::Open(error) => error.fmt(f),
+            Self::Store(error) => {
+                write!(f, "can't use the store: {error}; check that the disk has room and works")
+            }
+            Self::Identity => f.write_str(
+                "can't prepare passwords and tokens; check that the machine has 64 MiB of memory \
+                 to spare",
+            ),
+            Self::Gateway(why) => write!(f, "can't start the gateway: {why}"),
+            Self::Panicked => f.write_str("a part of the node panicked; the log says where"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } => Some(source),
+            Self::Open(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Identity | Self::Gateway(_) | Self::Panicked => None,
+        }
+    }
+}
+
+/// A running node. Dropping it closes the listeners; [`Node::shutdown`] ends it in order.
+#[derive(Debug)]
+pub struct Node {
+    http_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
+    state: Arc<AppState>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node with password hashes of the cost that the environment says.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Cost::from_environment()).await
+    }
+
+    /// Starts a node with password hashes of a cost.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(config: Config, cost: Cost) -> Result<Self, StartError> {
+        if cost == Cost::Low {
+            tracing::warn!(
+                "PASSWORDS ARE HASHED CHEAPLY (ROOKERY_DEV_PASSWORD_COST=low): a stolen store \
+                 gives them away. For load tests only"
+            );
+        }
+        let recorder = metrics::recorder();
+        let listener = listen(config.http.listen, "--listen").await?;
+        let http_addr = bound(&listener, config.http.listen, "--listen")?;
+        let metrics_listener = match config.metrics.listen {
+            Some(address) => Some(listen(address, "--metrics").await?),
+            None => None,
+        };
+        let store = open_store(&config).await?;
+        let seed = signing_seed(&store).await?;
+        let identity = Identity::new(&config, cost, store.clone(), &seed)
+            .map_err(|_| StartError::Identity)?;
+        let gateway = Gateway::start(&config, &store).await.map_err(StartError::Gateway)?;
+        let limits = config.limits;
+        let attempts =
+            Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
+        let draining = AtomicBool::new(false);
+        let state = Arc::new(AppState {
+            config,
+            http_addr,
+            store,
+            identity,
+            gateway,
+            attempts,
+            draining,
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let bounds = Bounds {
+            connections: limits.max_connections,
+            header_timeout: Duration::from_millis(state.config.http.header_timeout_ms),
+        };
+        let router = http::router(Arc::clone(&state));
+        tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
+        let mut metrics_addr = None;
+        if let (Some(listener), Some(handle)) = (metrics_listener, recorder) {
+            metrics_addr = Some(bound(&listener, http_addr, "--metrics")?);
+            let bounds = Bounds { connections: METRICS_CONNECTIONS, ..bounds };
+            let router = metrics::router(handle.clone());
+            tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
+            tasks.spawn(until(stopped, metrics::upkeep(handle)));
+        }
+        Ok(Self { http_addr, metrics_addr, state, stop, tasks })
+    }
+
+    /// Where HTTP, WebSocket and page are served.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where metrics are served, if they are.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+
+    /// What the node's requests share.
+    #[must_use]
+    pub fn state(&self) -> &Arc<AppState> {
+        &self.state
+    }
+
+    /// The line that tells the operator, and programs that started the node, that it serves.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        let config = &self.state.config;
+        format!(
+            "rookery ready: http://{} (data {}, store {}, node {})",
+            self.http_addr,
+            config.node.data_dir.display(),
+            config.store.engine.as_str(),
+            config.node.name
+        )
+    }
+
+    /// Turns `/readyz` to 503 and refuses new work under `/v1`; what runs goes on.
+    pub fn drain(&self) {
+        self.state.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the node in order; everything acknowledged is durable, and the data directory is free
+    /// for another node once this process lets go of the store's handles.
+    pub async fn shutdown(mut self) {
+        self.drain();
+        self.state.gateway.shutdown().await;
+        if self.stop.send(true).is_err() {
+            tracing::debug!("the accept loops had ended before");
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the node did not end well");
+            }
+        }
+        let store = self.state.store.clone();
+        if tokio::task::spawn_blocking(move || store::close(&store)).await.is_err() {
+            tracing::error!("the store did not close well");
+        }
+        tracing::info!("the node has ended");
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|source| StartError::Listen { address, flag, source })
+}
+
+/// The address a listener got: its port when 0 was asked for.
+fn bound(
+    listener: &TcpListener,
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, flag, source })
+}
+
+async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let config = config.clone();
+    let opening = tokio::task::spawn_blocking(move || store::open(&config));
+    opening.await.map_err(|_| StartError::Panicked)?.map_err(StartError::Open)
+}
+
+/// The installation's signing key; the first node to start draws it.
+async fn signing_seed(store: &Store) -> Result<[u8; 32], StartError> {
+    let mut candidate = [0; 32];
+    getrandom::fill(&mut candidate).map_err(|_| StartError::Identity)?;
+    let store = store.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let asking = move || runtime.block_on(store.signing_key(candidate));
+    let answer = tokio::task::spawn_blocking(asking).await;
+    answer.map_err(|_| StartError::Panicked)?.map_err(StartError::Store)
+}
+
+/// Runs `work` until `stop` is true or its sender is gone.
+async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
