@@ -13,6 +13,7 @@
 //! ```
 
 mod apply;
+pub mod embedded;
 pub mod engine;
 pub mod memory;
 pub mod plan;
