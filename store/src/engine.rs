@@ -1,5 +1,9 @@
 //! What a store engine is: the trait, its promises, and the closed set of engines.
 
+mod any;
+
+pub use any::{AnyEngine, AnyView};
+
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
 use std::fmt;
@@ -38,8 +42,10 @@ pub trait Engine: Send + Sync {
     /// A snapshot no older than `at_least` and no older than any commit already reported.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`] when the engine can't be reached in time.
-    fn view(&self, at_least: Version) -> impl Future<Output = Result<Self::View, ReadError>> + Send;
+    /// [`ReadError::Unavailable`] when the engine can't be reached in time, or can't show
+    /// `at_least` (it is a version this engine never gave).
+    fn view(&self, at_least: Version)
+    -> impl Future<Output = Result<Self::View, ReadError>> + Send;
 
     /// Whether the futures of this engine's views do their I/O while being polled, so that a
     /// caller on an async runtime should run them on a blocking thread.
@@ -67,7 +73,7 @@ pub trait View: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Option<Bytes>>, ReadError>> + Send;
 
     /// At most `limit` rows of `from..to`, from the lowest key up or (reverse) from the highest
-    /// down.
+    /// down. A range that ends at or before its start is empty.
     ///
     /// # Errors
     /// [`ReadError`].

@@ -12,7 +12,10 @@
 //!   `- embedded   one machine: an LSM, one writer, one fsync for many plans
 //! ```
 
+mod apply;
+pub mod embedded;
 pub mod engine;
+pub mod memory;
 pub mod plan;
 
 pub use engine::{Engine, ReadError, View};

@@ -7,8 +7,13 @@ use rookery_protocol::Cursor;
 pub const MAX_PLAN_BYTES: usize = 1_000_000;
 /// Most bytes of one value.
 pub const MAX_VALUE_BYTES: usize = 100_000;
-/// Most bytes of one key.
+/// Most bytes of one key; the fewest are one.
 pub const MAX_KEY_BYTES: usize = 256;
+/// Bytes of a [`Stamp`].
+pub const STAMP_BYTES: usize = 12;
+/// Most stamped operations of one plan: their place in it has 16 bits, and the greatest stamp of
+/// a version is kept free for [`Stamp::end_of`].
+pub const MAX_STAMPED_OPS: usize = 65_535;
 
 /// A position in the store's history of commits. It only rises; equal versions mean one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -17,7 +22,7 @@ pub struct Version(pub u64);
 /// Place of a stamped row: the commit's version (8 bytes, big-endian), the plan's place in the
 /// commit (2), the operation's place in the plan (2). Rises with commit order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Stamp(pub [u8; 12]);
+pub struct Stamp(pub [u8; STAMP_BYTES]);
 
 impl Stamp {
     /// Builds a stamp from its parts.
@@ -99,7 +104,8 @@ pub enum Op {
         /// What comes after the 12 bytes of the stamp.
         suffix: Bytes,
     },
-    /// Adds to a 64-bit little-endian number, wrapping; an absent key counts as 0.
+    /// Adds to a 64-bit little-endian number, wrapping; an absent key counts as 0. A value held
+    /// that is shorter is taken as padded with zeros, a longer one as cut to 8 bytes.
     Add {
         /// Which key.
         key: Bytes,
@@ -124,11 +130,41 @@ impl Op {
             Self::Set { key, value } | Self::ByteMax { key, value } => key.len() + value.len(),
             Self::Clear { key } => key.len(),
             Self::ClearRange { from, to } => from.len() + to.len(),
-            Self::SetStampedKey { prefix, value } => prefix.len() + 12 + value.len(),
-            Self::SetStampedValue { key, suffix } => key.len() + 12 + suffix.len(),
+            Self::SetStampedKey { prefix, value } => prefix.len() + STAMP_BYTES + value.len(),
+            Self::SetStampedValue { key, suffix } => key.len() + STAMP_BYTES + suffix.len(),
             Self::Add { key, .. } => key.len() + 8,
         }
     }
+
+    /// Whether the operation's rows carry the commit's stamp.
+    #[must_use]
+    pub fn is_stamped(&self) -> bool {
+        matches!(self, Self::SetStampedKey { .. } | Self::SetStampedValue { .. })
+    }
+
+    /// Whether its keys and value keep the size limits.
+    fn within_limits(&self) -> bool {
+        match self {
+            Self::Set { key, value } | Self::ByteMax { key, value } => {
+                is_key_len(key.len()) && value.len() <= MAX_VALUE_BYTES
+            }
+            Self::Clear { key } | Self::Add { key, .. } => is_key_len(key.len()),
+            Self::ClearRange { from, to } => {
+                from.len() <= MAX_KEY_BYTES && to.len() <= MAX_KEY_BYTES
+            }
+            Self::SetStampedKey { prefix, value } => {
+                is_key_len(prefix.len() + STAMP_BYTES) && value.len() <= MAX_VALUE_BYTES
+            }
+            Self::SetStampedValue { key, suffix } => {
+                is_key_len(key.len()) && suffix.len() + STAMP_BYTES <= MAX_VALUE_BYTES
+            }
+        }
+    }
+}
+
+/// Whether a key of this many bytes is a possible one.
+fn is_key_len(len: usize) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&len)
 }
 
 /// A commit: all of it or nothing, if every guard holds.
@@ -146,6 +182,18 @@ impl Plan {
     pub fn bytes(&self) -> usize {
         let guards: usize = self.guards.iter().map(|g| g.key.len()).sum();
         guards + self.ops.iter().map(Op::bytes).sum::<usize>()
+    }
+
+    /// Whether an engine takes this plan: at most [`MAX_PLAN_BYTES`] in all, keys of
+    /// 1..=[`MAX_KEY_BYTES`] bytes (bounds of a range may be empty), values of at most
+    /// [`MAX_VALUE_BYTES`], and no more stamped operations than a stamp can tell apart.
+    #[must_use]
+    pub fn within_limits(&self) -> bool {
+        let stamped = self.ops.iter().filter(|op| op.is_stamped()).count();
+        self.bytes() <= MAX_PLAN_BYTES
+            && stamped <= MAX_STAMPED_OPS
+            && self.guards.iter().all(|guard| is_key_len(guard.key.len()))
+            && self.ops.iter().all(Op::within_limits)
     }
 }
 
@@ -166,6 +214,7 @@ pub enum Outcome {
     /// It may or may not have been applied, now or later. Only a read (after fencing the plan's
     /// guard) can tell; it must not be treated as a failure.
     Unresolved,
-    /// The plan is over a size limit: nothing was applied, and it never will be.
+    /// The plan is outside a size limit ([`Plan::within_limits`]): nothing was applied, and it
+    /// never will be.
     TooLarge,
 }

@@ -1,0 +1,99 @@
+//! The closed set of engines as one type, so that the layer above is compiled once and the choice
+//! of an engine is a line of configuration.
+
+use super::{Done, Engine, ReadError, Row, View};
+use crate::embedded::{EmbeddedEngine, EmbeddedView};
+use crate::memory::{MemoryEngine, MemoryView};
+use crate::plan::{Plan, Version};
+use bytes::Bytes;
+
+/// Any of the engines. Clones share one store.
+#[derive(Clone, Debug)]
+pub enum AnyEngine {
+    /// In memory, for simulation and unit tests.
+    Memory(MemoryEngine),
+    /// In a data directory of this machine.
+    Embedded(EmbeddedEngine),
+}
+
+/// A snapshot of any of the engines.
+#[derive(Debug)]
+pub enum AnyView {
+    /// Of the engine in memory.
+    Memory(MemoryView),
+    /// Of the engine of one machine.
+    Embedded(EmbeddedView),
+}
+
+impl From<MemoryEngine> for AnyEngine {
+    fn from(engine: MemoryEngine) -> Self {
+        Self::Memory(engine)
+    }
+}
+
+impl From<EmbeddedEngine> for AnyEngine {
+    fn from(engine: EmbeddedEngine) -> Self {
+        Self::Embedded(engine)
+    }
+}
+
+impl Engine for AnyEngine {
+    type View = AnyView;
+
+    fn submit(&self, plans: Vec<Plan>, done: Done) {
+        match self {
+            Self::Memory(engine) => engine.submit(plans, done),
+            Self::Embedded(engine) => engine.submit(plans, done),
+        }
+    }
+
+    async fn view(&self, at_least: Version) -> Result<AnyView, ReadError> {
+        match self {
+            Self::Memory(engine) => engine.view(at_least).await.map(AnyView::Memory),
+            Self::Embedded(engine) => engine.view(at_least).await.map(AnyView::Embedded),
+        }
+    }
+
+    fn reads_block(&self) -> bool {
+        match self {
+            Self::Memory(engine) => engine.reads_block(),
+            Self::Embedded(engine) => engine.reads_block(),
+        }
+    }
+}
+
+impl View for AnyView {
+    fn version(&self) -> Version {
+        match self {
+            Self::Memory(view) => view.version(),
+            Self::Embedded(view) => view.version(),
+        }
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        match self {
+            Self::Memory(view) => view.get(key).await,
+            Self::Embedded(view) => view.get(key).await,
+        }
+    }
+
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        match self {
+            Self::Memory(view) => view.get_many(keys).await,
+            Self::Embedded(view) => view.get_many(keys).await,
+        }
+    }
+
+    async fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Row>, ReadError> {
+        match self {
+            Self::Memory(view) => view.range(from, to, limit, reverse).await,
+            Self::Embedded(view) => view.range(from, to, limit, reverse).await,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A user's inbox: a log of pointers to where new entries are, and the cursors into it.
+//!
+//! Safety: a page never skips a pointer silently. What was trimmed, belongs to another log or to a
+//! future this store has not seen is answered [`InboxPage::TooFar`].
+
+use crate::engine::{Engine, ReadError, View};
+use crate::error::{Attempts, StoreError};
+use crate::plan::{Guard, Op, Plan, Stamp, Version};
+use crate::rows::{self, InstallationRow, PointerRow};
+use crate::store::{self, Store};
+use crate::{keys, store::get_all};
+use bytes::Bytes;
+use rookery_protocol::{ConversationId, Cursor, UserId};
+
+/// Most pointers of one page, whatever the caller asks for.
+pub const MAX_INBOX_PAGE: usize = 1000;
+
+/// What a pointer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PointerKind {
+    /// Entries `first..=last` were appended.
+    Messages,
+    /// The user is a member of the conversation now.
+    Created,
+}
+
+impl PointerKind {
+    /// The byte in the row.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Messages => 1,
+            Self::Created => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Result<Self, ReadError> {
+        match code {
+            1 => Ok(Self::Messages),
+            2 => Ok(Self::Created),
+            other => Err(rows::damaged(
+                "inbox pointer",
+                &format!("kind {other}: perhaps from a newer version of the software"),
+            )),
+        }
+    }
+}
+
+/// One row of an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// Its place in the log.
+    pub stamp: Stamp,
+    /// What it tells.
+    pub kind: PointerKind,
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// First new seq; 0 when the kind has none.
+    pub first: u64,
+    /// Last new seq; 0 when the kind has none.
+    pub last: u64,
+}
+
+/// What lies after a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InboxPage {
+    /// The next pointers.
+    Page {
+        /// By rising stamp.
+        pointers: Vec<Pointer>,
+        /// Where the next page starts: with `more` the last pointer, else everything the snapshot
+        /// showed.
+        end: Cursor,
+        /// Whether the snapshot held further pointers.
+        more: bool,
+    },
+    /// The log no longer holds everything after the cursor, or never was the cursor's.
+    TooFar {
+        /// The end of the log now.
+        now: Cursor,
+    },
+}
+
+impl<E: Engine> Store<E> {
+    /// At most `limit` (and [`MAX_INBOX_PAGE`]) pointers of `user` after a cursor, read no older
+    /// than `at_least`. Without a cursor: an empty page that ends now.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn inbox(
+        &self,
+        user: UserId,
+        after: Option<Cursor>,
+        limit: usize,
+        at_least: Version,
+    ) -> Result<InboxPage, ReadError> {
+        let epoch = self.inbox_epoch().await?;
+        let view = self.view(at_least).await?;
+        let now = Stamp::end_of(view.version()).cursor(epoch);
+        let Some(after) = after else {
+            return Ok(InboxPage::Page { pointers: Vec::new(), end: now, more: false });
+        };
+        let from = Stamp(after.stamp);
+        if after.epoch != epoch || from > Stamp(now.stamp) {
+            return Ok(InboxPage::TooFar { now });
+        }
+        if let Some(floor) = view.get(&keys::inbox_floor(user)).await?
+            && (epoch, from) < rows::decode_inbox_floor(&floor)?
+        {
+            return Ok(InboxPage::TooFar { now });
+        }
+        let limit = limit.clamp(1, MAX_INBOX_PAGE);
+        let start = keys::successor(&keys::pointer(user, epoch, from));
+        let end = keys::prefix_end(&keys::inbox(user, epoch));
+        let rows = view.range(&start, &end, limit + 1, false).await?;
+        let more = rows.len() > limit;
+        let pointers: Vec<Pointer> =
+            rows.iter().take(limit).map(pointer).collect::<Result<_, _>>()?;
+        let end = match pointers.last() {
+            Some(last) if more => last.stamp.cursor(epoch),
+            _ => now,
+        };
+        Ok(InboxPage::Page { pointers, end, more })
+    }
+
+    /// Removes the pointers of `user` below a stamp; cursors below it are too far from then on.
+    /// `below` is not after the newest commit, which the caller checks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trim_inbox(&self, user: UserId, below: Stamp) -> Result<(), StoreError> {
+        let epoch = self.inbox_epoch().await?;
+        let plan = Plan {
+            guards: Vec::new(),
+            ops: vec![
+                Op::ByteMax {
+                    key: keys::own(keys::inbox_floor(user)),
+                    value: keys::own(rows::encode_inbox_floor(epoch, below)),
+                },
+                Op::ClearRange {
+                    from: keys::own(keys::inbox(user, epoch)),
+                    to: keys::own(keys::pointer(user, epoch, below)),
+                },
+            ],
+        };
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            // Repeating it changes nothing more: pointers only ever arrive above.
+            if attempts.settle(self.commit(plan.clone()).await)?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Starts new inbox logs, as a restored backup needs: all cursors given out before are too far.
+    /// No node may be serving, because each reads the epoch once. Returns the new epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after [`StoreError::Unresolved`] the epoch may have been raised.
+    pub async fn renew_inbox_epoch(&self) -> Result<u32, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let view = self.latest().await.map_err(|error| attempts.or_in_doubt(error))?;
+            let [known] = get_all(&view, [Bytes::from_static(keys::INSTALLATION)]).await?;
+            let epoch = store::inbox_epoch(known.as_deref())?;
+            let epoch = epoch.checked_add(1).ok_or(StoreError::BadArgument("no epoch is left"))?;
+            let key = Bytes::from_static(keys::INSTALLATION);
+            let value = rows::encode(&InstallationRow { inbox_epoch: epoch });
+            let plan = Plan {
+                guards: vec![Guard { key: key.clone(), known, version: view.version() }],
+                ops: vec![Op::Set { key, value }],
+            };
+            if attempts.settle(self.commit(plan).await)?.is_some() {
+                self.note_inbox_epoch(epoch);
+                return Ok(epoch);
+            }
+        }
+    }
+}
+
+fn pointer((key, value): &(Bytes, Bytes)) -> Result<Pointer, ReadError> {
+    let PointerRow { kind, conversation, first, last } = rows::decode(value)?;
+    let kind = PointerKind::from_code(kind)?;
+    Ok(Pointer { stamp: keys::last_stamp(key)?, kind, conversation, first, last })
+}

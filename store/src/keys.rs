@@ -1,0 +1,363 @@
+//! Every key of the store, built in this one file, so that the schema has one home.
+//!
+//! A key is a tag byte and big-endian ids: rows of one conversation or one user lie together, in
+//! the order a reader wants them. Every value starts with a version byte (see `rows`).
+//!
+//! ```text
+//! tag  rest of the key                        bytes  value
+//! ---  -------------------------------------  -----  -------------------------------------------
+//! m    conversation seq                          17  sender, device, time, client id, kind, body
+//! h    conversation                               9  head: seq, time
+//! b    conversation                               9  smallest seq still held (absent: 1); rises
+//! c    conversation                               9  kind, title, time of creation
+//! d    conversation sender client-msg-id         33  dedupe: seq, content hash, time
+//! p    conversation user                         17  member: role, seq at which they joined
+//! w    conversation user mark-kind               18  mark: seq; rises
+//! x    lower-user higher-user                    17  the pair's one-to-one conversation
+//! a    user conversation                         17  time of activity, at most once a minute
+//! i    user inbox-epoch(4) stamp(12)             25  pointer: kind, conversation, first..=last
+//! j    user                                       9  inbox floor: epoch, stamp; rises
+//! u    user                                       9  account: name, password hash, creation
+//! n    name                                    <=33  user
+//! v    user device                               17  device: name, creation, revoked
+//! t    sha-256 of a refresh token                33  user, device, expiry, used
+//! y    user device                               17  refresh family: newest token hashes
+//! s    user                                       9  last seen: Unix ms; rises
+//! f    slot(2)                                    3  fence: node, incarnation, epoch
+//! I                                               1  installation: inbox epoch
+//! K                                               1  signing seed
+//! ```
+//!
+//! "Rises" marks rows that are only written by `ByteMax`: their bytes after the version compare
+//! like their meaning. A tag is never used again for something else.
+
+use crate::engine::ReadError;
+use crate::plan::Stamp;
+use crate::slot::Slot;
+use bytes::{BufMut, Bytes, BytesMut};
+use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, MarkKind, UserId};
+
+/// Bytes of a message's key.
+pub const MESSAGE_BYTES: usize = 17;
+/// Bytes of a head's key.
+pub const HEAD_BYTES: usize = 9;
+/// Bytes of a dedupe row's key.
+pub const DEDUPE_BYTES: usize = 33;
+/// Bytes of an activity row's key.
+pub const ACTIVITY_BYTES: usize = 17;
+/// Bytes of an inbox pointer's key before its stamp.
+pub const INBOX_PREFIX_BYTES: usize = 13;
+/// Bytes of a mark's key.
+pub const MARK_BYTES: usize = 18;
+
+/// Key of the message at `seq`.
+#[must_use]
+pub fn message(conversation: ConversationId, seq: u64) -> [u8; MESSAGE_BYTES] {
+    pair(b'm', conversation.0, seq)
+}
+
+/// Key of a conversation's head.
+#[must_use]
+pub fn head(conversation: ConversationId) -> [u8; HEAD_BYTES] {
+    single(b'h', conversation.0)
+}
+
+/// Key of a conversation's floor.
+#[must_use]
+pub fn floor(conversation: ConversationId) -> [u8; 9] {
+    single(b'b', conversation.0)
+}
+
+/// Key of a conversation's description.
+#[must_use]
+pub fn conversation(conversation: ConversationId) -> [u8; 9] {
+    single(b'c', conversation.0)
+}
+
+/// Key of the dedupe row of one message of one sender.
+#[must_use]
+pub fn dedupe(
+    conversation: ConversationId,
+    sender: UserId,
+    id: ClientMsgId,
+) -> [u8; DEDUPE_BYTES] {
+    let mut key = [0; DEDUPE_BYTES];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'd');
+    out.put_u64(conversation.0);
+    out.put_u64(sender.0);
+    out.put_slice(&id.0);
+    key
+}
+
+/// Key of a member.
+#[must_use]
+pub fn member(conversation: ConversationId, user: UserId) -> [u8; 17] {
+    pair(b'p', conversation.0, user.0)
+}
+
+/// First key of a conversation's members; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn members(conversation: ConversationId) -> [u8; 9] {
+    single(b'p', conversation.0)
+}
+
+/// Key of a member's mark.
+#[must_use]
+pub fn mark(conversation: ConversationId, user: UserId, kind: MarkKind) -> [u8; MARK_BYTES] {
+    let mut key = [0; MARK_BYTES];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'w');
+    out.put_u64(conversation.0);
+    out.put_u64(user.0);
+    out.put_u8(kind.code());
+    key
+}
+
+/// Key of the one-to-one conversation of two users, the same from both sides.
+#[must_use]
+pub fn direct(one: UserId, other: UserId) -> [u8; 17] {
+    pair(b'x', one.0.min(other.0), one.0.max(other.0))
+}
+
+/// Key of a user's activity row of a conversation.
+#[must_use]
+pub fn activity(user: UserId, conversation: ConversationId) -> [u8; ACTIVITY_BYTES] {
+    pair(b'a', user.0, conversation.0)
+}
+
+/// First key of a user's activity rows; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn activities(user: UserId) -> [u8; 9] {
+    single(b'a', user.0)
+}
+
+/// Prefix of a user's inbox pointers of an epoch; a pointer's key ends with its stamp.
+#[must_use]
+pub fn inbox(user: UserId, epoch: u32) -> [u8; INBOX_PREFIX_BYTES] {
+    let mut key = [0; INBOX_PREFIX_BYTES];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'i');
+    out.put_u64(user.0);
+    out.put_u32(epoch);
+    key
+}
+
+/// Key of the pointer at `stamp`.
+#[must_use]
+pub fn pointer(user: UserId, epoch: u32, stamp: Stamp) -> [u8; 25] {
+    let mut key = [0; 25];
+    let mut out = key.as_mut_slice();
+    out.put_slice(&inbox(user, epoch));
+    out.put_slice(&stamp.0);
+    key
+}
+
+/// Key of a user's inbox floor.
+#[must_use]
+pub fn inbox_floor(user: UserId) -> [u8; 9] {
+    single(b'j', user.0)
+}
+
+/// Key of an account.
+#[must_use]
+pub fn account(user: UserId) -> [u8; 9] {
+    single(b'u', user.0)
+}
+
+/// Key of a unique name. The caller bounds the name.
+#[must_use]
+pub fn name(name: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + name.len());
+    key.put_u8(b'n');
+    key.put_slice(name.as_bytes());
+    key.freeze()
+}
+
+/// Key of a device.
+#[must_use]
+pub fn device(user: UserId, device: DeviceId) -> [u8; 17] {
+    pair(b'v', user.0, device.0)
+}
+
+/// Key of a refresh token, by its hash.
+#[must_use]
+pub fn refresh(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [0; 33];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b't');
+    out.put_slice(hash);
+    key
+}
+
+/// Key of a device's refresh family.
+#[must_use]
+pub fn family(user: UserId, device: DeviceId) -> [u8; 17] {
+    pair(b'y', user.0, device.0)
+}
+
+/// Key of the time a user was last seen.
+#[must_use]
+pub fn last_seen(user: UserId) -> [u8; 9] {
+    single(b's', user.0)
+}
+
+/// Key of a slot's fence.
+#[must_use]
+pub fn fence(slot: Slot) -> [u8; 3] {
+    let [high, low] = slot.0.to_be_bytes();
+    [b'f', high, low]
+}
+
+/// Key of the installation row.
+pub const INSTALLATION: &[u8] = b"I";
+/// Key of the signing seed.
+pub const SIGNING_KEY: &[u8] = b"K";
+
+/// The first key after all keys that start with `prefix`.
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> Bytes {
+    let kept = prefix.iter().rposition(|byte| *byte != u8::MAX).map_or(0, |last| last + 1);
+    let mut end: Vec<u8> = prefix.iter().take(kept).copied().collect();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end.into()
+}
+
+/// The first key after `key`.
+#[must_use]
+pub fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.put_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}
+
+/// The seq, user or conversation that ends a key of 17 bytes; `row` names the kind.
+///
+/// # Errors
+/// [`ReadError::Damaged`] when the key has another length.
+pub(crate) fn last_id(key: &[u8], row: &str) -> Result<u64, ReadError> {
+    match key.last_chunk::<8>() {
+        Some(id) if key.len() == 17 => Ok(u64::from_be_bytes(*id)),
+        _ => Err(ReadError::Damaged(format!("{row}: its key has {} bytes", key.len()))),
+    }
+}
+
+/// The stamp that ends an inbox pointer's key.
+///
+/// # Errors
+/// [`ReadError::Damaged`] when the key has another length.
+pub(crate) fn last_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
+    match key.last_chunk::<12>() {
+        Some(stamp) if key.len() == INBOX_PREFIX_BYTES + 12 => Ok(Stamp(*stamp)),
+        _ => Err(ReadError::Damaged(format!("inbox pointer: its key has {} bytes", key.len()))),
+    }
+}
+
+/// A key as the engine takes it.
+pub(crate) fn own(key: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(key.as_ref())
+}
+
+fn single(tag: u8, id: u64) -> [u8; 9] {
+    let mut key = [0; 9];
+    let mut out = key.as_mut_slice();
+    out.put_u8(tag);
+    out.put_u64(id);
+    key
+}
+
+fn pair(tag: u8, first: u64, second: u64) -> [u8; 17] {
+    let mut key = [0; 17];
+    let mut out = key.as_mut_slice();
+    out.put_u8(tag);
+    out.put_u64(first);
+    out.put_u64(second);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Version;
+
+    const CONV: ConversationId = ConversationId(0x1122_3344_5566_7788);
+    const ANN: UserId = UserId(0x0a);
+    const BOB: UserId = UserId(0x0b);
+    const DEVICE: DeviceId = DeviceId(0x0d);
+
+    fn hex(bytes: impl AsRef<[u8]>) -> String {
+        bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn every_key_has_exactly_these_bytes() {
+        let id = ClientMsgId([0xee; 16]);
+        let stamp = Stamp::new(Version(0x0102), 3, 4);
+        let golden = [
+            // tag, conversation, seq
+            (hex(message(CONV, 258)), "6d11223344556677880000000000000102"),
+            (hex(head(CONV)), "681122334455667788"),
+            (hex(floor(CONV)), "621122334455667788"),
+            (hex(conversation(CONV)), "631122334455667788"),
+            // tag, conversation, sender, client_msg_id
+            (
+                hex(dedupe(CONV, ANN, id)),
+                "641122334455667788000000000000000aeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+            ),
+            (hex(member(CONV, ANN)), "701122334455667788000000000000000a"),
+            (hex(members(CONV)), "701122334455667788"),
+            // tag, conversation, user, kind
+            (hex(mark(CONV, ANN, MarkKind::Read)), "771122334455667788000000000000000a02"),
+            // tag, lower user, higher user
+            (hex(direct(ANN, BOB)), "78000000000000000a000000000000000b"),
+            (hex(direct(BOB, ANN)), "78000000000000000a000000000000000b"),
+            (hex(activity(ANN, CONV)), "61000000000000000a1122334455667788"),
+            (hex(activities(ANN)), "61000000000000000a"),
+            // tag, user, epoch, then: version, plan, op
+            (hex(inbox(ANN, 1)), "69000000000000000a00000001"),
+            (
+                hex(pointer(ANN, 1, stamp)),
+                "69000000000000000a00000001000000000000010200030004",
+            ),
+            (hex(inbox_floor(ANN)), "6a000000000000000a"),
+            (hex(account(ANN)), "75000000000000000a"),
+            (hex(name("ann")), "6e616e6e"),
+            (hex(device(ANN, DEVICE)), "76000000000000000a000000000000000d"),
+            (
+                hex(refresh(&[0xcc; 32])),
+                "74cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
+            ),
+            (hex(family(ANN, DEVICE)), "79000000000000000a000000000000000d"),
+            (hex(last_seen(ANN)), "73000000000000000a"),
+            (hex(fence(Slot(0x0fff))), "660fff"),
+            (hex(INSTALLATION), "49"),
+            (hex(SIGNING_KEY), "4b"),
+        ];
+        for (key, wanted) in golden {
+            assert_eq!(key, wanted);
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_before_the_next_id_and_after_its_own_rows() {
+        let end = prefix_end(&members(CONV));
+        assert!(member(CONV, UserId(u64::MAX)).as_slice() < end.as_ref());
+        assert!(member(ConversationId(CONV.0 + 1), UserId(0)).as_slice() >= end.as_ref());
+        let last = prefix_end(&members(ConversationId(u64::MAX)));
+        assert_eq!(last.as_ref(), b"q");
+        assert!(prefix_end(&[u8::MAX; 3]).is_empty());
+    }
+
+    #[test]
+    fn keys_of_another_length_are_damaged_not_guessed() {
+        assert_eq!(last_id(&message(CONV, 7), "message"), Ok(7));
+        assert!(matches!(last_id(b"m", "message"), Err(ReadError::Damaged(_))));
+        assert!(matches!(last_id(&[0; 18], "message"), Err(ReadError::Damaged(_))));
+        let stamp = Stamp::new(Version(9), 1, 2);
+        assert_eq!(last_stamp(&pointer(ANN, 1, stamp)), Ok(stamp));
+        assert!(matches!(last_stamp(&[0; 24]), Err(ReadError::Damaged(_))));
+    }
+}

@@ -1,0 +1,225 @@
+//! The values of all rows: a version byte, then a plain struct in bincode's standard form.
+//!
+//! Safety: a value that isn't exactly what its version says is [`ReadError::Damaged`], never a
+//! guess; one from a newer version of the software is refused by name, so that an operator who
+//! rolled back too far reads why. Rows that only rise (`ByteMax`) hold their number big-endian
+//! after the version, because their bytes must compare like their meaning.
+
+use crate::engine::ReadError;
+use crate::plan::{MAX_VALUE_BYTES, Stamp};
+use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::{BorrowDecode, Encode};
+use bytes::{BufMut, Bytes, BytesMut};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, ConversationKind, DeviceId, Entry, EntryKind, UserId,
+};
+
+const ENCODE: Configuration<LittleEndian, Varint> = config::standard();
+const DECODE: Configuration<LittleEndian, Varint, Limit<MAX_VALUE_BYTES>> =
+    config::standard().with_limit::<MAX_VALUE_BYTES>();
+
+/// A kind of row.
+pub(crate) trait Stored: Encode {
+    /// What errors call it.
+    const ROW: &'static str;
+    /// The version this software writes and reads.
+    const VERSION: u8 = 1;
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? = $row:literal {
+        $($field:ident: $type:ty),+ $(,)?
+    })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+            pub(crate) struct $name $(<$life>)? { $(pub(crate) $field: $type),+ }
+
+            impl $(<$life>)? Stored for $name $(<$life>)? {
+                const ROW: &'static str = $row;
+            }
+        )+
+    };
+}
+
+rows! {
+    /// `m`: one entry of a conversation's log.
+    MessageRow<'a> = "message" {
+        sender: UserId,
+        device: DeviceId,
+        time_ms: u64,
+        client_msg_id: ClientMsgId,
+        kind: EntryKind,
+        body: &'a [u8],
+    }
+    /// `h`: the newest seq and its time.
+    HeadRow = "head" { seq: u64, time_ms: u64 }
+    /// `c`: what a conversation is.
+    ConversationRow<'a> = "conversation" {
+        kind: ConversationKind,
+        title: &'a str,
+        created_ms: u64,
+    }
+    /// `d`: an answer already given to a `client_msg_id`.
+    DedupeRow = "dedupe" { seq: u64, hash: u64, time_ms: u64 }
+    /// `p`: a member of a conversation.
+    MemberRow = "member" { role: u8, joined_seq: u64 }
+    /// `x`: the one-to-one conversation of a pair.
+    DirectRow = "direct index" { conversation: ConversationId }
+    /// `a`: when something last happened in a conversation, for its place in the list.
+    ActivityRow = "activity" { time_ms: u64 }
+    /// `i`: where new entries of a user are.
+    PointerRow = "inbox pointer" {
+        kind: u8,
+        conversation: ConversationId,
+        first: u64,
+        last: u64,
+    }
+    /// `u`: an account.
+    AccountRow<'a> = "account" { name: &'a str, password_hash: &'a str, created_ms: u64 }
+    /// `n`: who holds a name.
+    NameRow = "name" { user: UserId }
+    /// `v`: a device.
+    DeviceValue<'a> = "device" { name: &'a str, created_ms: u64, revoked: bool }
+    /// `t`: a refresh token.
+    RefreshValue = "refresh token" {
+        user: UserId,
+        device: DeviceId,
+        expires_ms: u64,
+        used: bool,
+    }
+    /// `y`: the newest token hashes of a device, oldest first.
+    FamilyRow = "refresh family" { hashes: Vec<[u8; 32]> }
+    /// `f`: who may write in a slot.
+    FenceRow = "fence" { node: u64, incarnation: u64, epoch: u64 }
+    /// `I`: facts about this installation.
+    InstallationRow = "installation" { inbox_epoch: u32 }
+    /// `K`: seed of the key that signs access tokens.
+    SigningRow = "signing key" { seed: [u8; 32] }
+}
+
+/// Most bytes of a message's value beside its body.
+pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 1 + 9 + 9 + 9 + 16 + 1 + 9;
+/// Most bytes of a value made of a version byte and `numbers` 64-bit numbers.
+pub(crate) const fn numbers_bytes(numbers: usize) -> usize {
+    1 + 9 * numbers
+}
+
+/// Appends a value to `out`.
+pub(crate) fn encode_into<R: Stored>(row: &R, out: &mut BytesMut) {
+    out.put_u8(R::VERSION);
+    let written = bincode::encode_into_writer(row, Buffer(out), ENCODE);
+    // The buffer grows as needed and no row has a shape that bincode refuses; a test encodes every
+    // kind. Were it otherwise, the cut-off value would read as damaged, never as another one.
+    debug_assert!(written.is_ok(), "{} does not encode", R::ROW);
+}
+
+/// A value of its own.
+pub(crate) fn encode<R: Stored>(row: &R) -> Bytes {
+    let mut out = BytesMut::with_capacity(64);
+    encode_into(row, &mut out);
+    out.freeze()
+}
+
+/// Reads a value.
+///
+/// # Errors
+/// [`ReadError::Damaged`] naming the kind of row.
+pub(crate) fn decode<'a, R: Stored + BorrowDecode<'a, ()>>(
+    value: &'a [u8],
+) -> Result<R, ReadError> {
+    let content = content(value, R::ROW, R::VERSION)?;
+    match bincode::borrow_decode_from_slice(content, DECODE) {
+        Ok((row, read)) if read == content.len() => Ok(row),
+        Ok((_, read)) => {
+            Err(damaged(R::ROW, &format!("{} bytes follow its end", content.len() - read)))
+        }
+        Err(error) => Err(damaged(R::ROW, &error.to_string())),
+    }
+}
+
+/// The value of a row that rises.
+pub(crate) fn encode_rising(number: u64) -> [u8; 9] {
+    let mut value = [0; 9];
+    let mut out = value.as_mut_slice();
+    out.put_u8(1);
+    out.put_u64(number);
+    value
+}
+
+/// Reads what [`encode_rising`] wrote.
+///
+/// # Errors
+/// [`ReadError::Damaged`] naming `row`.
+pub(crate) fn decode_rising(value: &[u8], row: &str) -> Result<u64, ReadError> {
+    let content = content(value, row, 1)?;
+    let number = <[u8; 8]>::try_from(content).map_err(|_| damaged(row, "its length is wrong"))?;
+    Ok(u64::from_be_bytes(number))
+}
+
+/// The value of an inbox floor: it rises by epoch, then by stamp.
+pub(crate) fn encode_inbox_floor(epoch: u32, stamp: Stamp) -> [u8; 17] {
+    let mut value = [0; 17];
+    let mut out = value.as_mut_slice();
+    out.put_u8(1);
+    out.put_u32(epoch);
+    out.put_slice(&stamp.0);
+    value
+}
+
+/// Reads what [`encode_inbox_floor`] wrote.
+///
+/// # Errors
+/// [`ReadError::Damaged`].
+pub(crate) fn decode_inbox_floor(value: &[u8]) -> Result<(u32, Stamp), ReadError> {
+    let wrong = || damaged("inbox floor", "its length is wrong");
+    let content = content(value, "inbox floor", 1)?;
+    let (epoch, stamp) = content.split_first_chunk::<4>().ok_or_else(wrong)?;
+    let stamp = <[u8; 12]>::try_from(stamp).map_err(|_| wrong())?;
+    Ok((u32::from_be_bytes(*epoch), Stamp(stamp)))
+}
+
+impl MessageRow<'_> {
+    /// The entry at `seq`.
+    pub(crate) fn entry(&self, seq: u64) -> Entry {
+        Entry {
+            seq,
+            sender: self.sender,
+            device: self.device,
+            time_ms: self.time_ms,
+            client_msg_id: self.client_msg_id,
+            kind: self.kind,
+            body: self.body.to_vec(),
+        }
+    }
+}
+
+pub(crate) fn damaged(row: &str, why: &str) -> ReadError {
+    ReadError::Damaged(format!("{row}: {why}"))
+}
+
+fn content<'a>(value: &'a [u8], row: &str, known: u8) -> Result<&'a [u8], ReadError> {
+    match value.split_first() {
+        Some((version, content)) if *version == known => Ok(content),
+        Some((version, _)) if *version > known => Err(damaged(
+            row,
+            &format!(
+                "written by a newer version of the software (row version {version}, this one \
+                 reads {known})"
+            ),
+        )),
+        Some((version, _)) => Err(damaged(row, &format!("row version {version} never existed"))),
+        None => Err(damaged(row, "it is empty")),
+    }
+}
+
+/// Lets bincode write where the plan's other bytes are.
+struct Buffer<'a>(&'a mut BytesMut);
+
+impl Writer for Buffer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The layer's handle: an engine, and what every operation shares.
+
+use crate::engine::{Engine, ReadError, View};
+use crate::plan::{Outcome, Plan, Version};
+use crate::{engine::Done, keys, rows};
+use bytes::Bytes;
+use futures_channel::oneshot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The store: what actors and nodes work with. A clone is another handle of the same store.
+#[derive(Debug)]
+pub struct Store<E> {
+    inner: Arc<Inner<E>>,
+}
+
+#[derive(Debug)]
+struct Inner<E> {
+    engine: E,
+    /// The inbox epoch once it was read; 0 before.
+    inbox_epoch: AtomicU32,
+}
+
+impl<E> Clone for Store<E> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<E: Engine> Store<E> {
+    /// A store on an engine.
+    #[must_use]
+    pub fn new(engine: E) -> Self {
+        Self { inner: Arc::new(Inner { engine, inbox_epoch: AtomicU32::new(0) }) }
+    }
+
+    /// The engine underneath.
+    #[must_use]
+    pub fn engine(&self) -> &E {
+        &self.inner.engine
+    }
+
+    /// Hands plans over, see [`Engine::submit`].
+    pub fn submit(&self, plans: Vec<Plan>, done: Done) {
+        self.inner.engine.submit(plans, done);
+    }
+
+    /// Commits one plan. An engine that goes away without an answer leaves it unresolved.
+    pub async fn commit(&self, plan: Plan) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let done = move |outcomes: Vec<Outcome>| {
+            // A caller that stopped waiting dropped its end; there is nobody left to tell.
+            drop(answer.send(outcomes.first().copied()));
+        };
+        self.submit(vec![plan], Box::new(done));
+        answered.await.ok().flatten().unwrap_or(Outcome::Unresolved)
+    }
+
+    /// Whether reads do their I/O while being polled, see [`Engine::reads_block`].
+    #[must_use]
+    pub fn reads_block(&self) -> bool {
+        self.inner.engine.reads_block()
+    }
+
+    /// The epoch of the inbox logs: cursors of another one are [`crate::InboxPage::TooFar`]. It
+    /// only changes when a backup is restored, so it is read once.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn inbox_epoch(&self) -> Result<u32, ReadError> {
+        match self.inner.inbox_epoch.load(Ordering::Relaxed) {
+            0 => {
+                let view = self.latest().await?;
+                let epoch = inbox_epoch(view.get(keys::INSTALLATION).await?.as_deref())?;
+                self.inner.inbox_epoch.store(epoch, Ordering::Relaxed);
+                Ok(epoch)
+            }
+            epoch => Ok(epoch),
+        }
+    }
+
+    /// A snapshot that shows at least every commit reported so far.
+    pub(crate) async fn latest(&self) -> Result<E::View, ReadError> {
+        self.inner.engine.view(Version::default()).await
+    }
+
+    /// A snapshot no older than `at_least`.
+    pub(crate) async fn view(&self, at_least: Version) -> Result<E::View, ReadError> {
+        self.inner.engine.view(at_least).await
+    }
+
+    /// Remembers an epoch that this process wrote.
+    pub(crate) fn note_inbox_epoch(&self, epoch: u32) {
+        self.inner.inbox_epoch.store(epoch, Ordering::Relaxed);
+    }
+}
+
+/// The inbox epoch an installation row says; without one it is the first.
+pub(crate) fn inbox_epoch(row: Option<&[u8]>) -> Result<u32, ReadError> {
+    let Some(value) = row else { return Ok(1) };
+    match rows::decode::<rows::InstallationRow>(value)?.inbox_epoch {
+        0 => Err(rows::damaged("installation", "inbox epoch 0 never existed")),
+        epoch => Ok(epoch),
+    }
+}
+
+/// The values of `N` keys.
+pub(crate) async fn get_all<const N: usize>(
+    view: &impl View,
+    wanted: [Bytes; N],
+) -> Result<[Option<Bytes>; N], ReadError> {
+    let values = view.get_many(&wanted).await?;
+    <[Option<Bytes>; N]>::try_from(values).map_err(|values| {
+        let given = values.len();
+        ReadError::Unavailable(format!("the engine answered {given} of {N} keys"))
+    })
+}
