@@ -129,22 +129,15 @@ impl Node {
         };
         let store = open_store(&config).await?;
         let seed = signing_seed(&store).await?;
-        let identity = Identity::new(&config, cost, store.clone(), &seed)
-            .map_err(|_| StartError::Identity)?;
+        let identity =
+            Identity::new(&config, cost, store.clone(), &seed).map_err(|_| StartError::Identity)?;
         let gateway = Gateway::start(&config, &store).await.map_err(StartError::Gateway)?;
         let limits = config.limits;
         let attempts =
             Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
         let draining = AtomicBool::new(false);
-        let state = Arc::new(AppState {
-            config,
-            http_addr,
-            store,
-            identity,
-            gateway,
-            attempts,
-            draining,
-        });
+        let state =
+            Arc::new(AppState { config, http_addr, store, identity, gateway, attempts, draining });
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -257,6 +250,6 @@ async fn signing_seed(store: &Store) -> Result<[u8; 32], StartError> {
 async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = accept::stopped(&mut stop) => {}
     }
 }

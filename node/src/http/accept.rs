@@ -108,8 +108,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = accepting => {}
-        // An error says that the sender is gone: that stops the loop too.
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = stopped(&mut stop) => {}
     }
     drop((listener, open));
     // Ends with `None` when the last connection drops its sender.
@@ -117,6 +116,12 @@ pub async fn serve(
     if closed.is_err() {
         tracing::info!("requests were still under way when the listener closed");
     }
+}
+
+/// Returns when `stop` is true, or its sender is gone.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The guard on the value ends here: held across an await it would tie tasks to a thread.
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 async fn connection(
@@ -145,7 +150,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

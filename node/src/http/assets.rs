@@ -21,11 +21,8 @@ struct Asset {
 }
 
 static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
-    let asset = |bytes: &'static [u8], content_type| Asset {
-        content_type,
-        bytes,
-        etag: etag(bytes),
-    };
+    let asset =
+        |bytes: &'static [u8], content_type| Asset { content_type, bytes, etag: etag(bytes) };
     FILES.iter().map(|(path, content_type, bytes)| (*path, asset(bytes, *content_type))).collect()
 });
 

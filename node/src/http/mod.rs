@@ -98,11 +98,8 @@ async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next)
         Origin::Own | Origin::Absent | Origin::Foreign => None,
     };
     let preflight = allowed.is_some() && request.method() == Method::OPTIONS;
-    let mut response = if preflight {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
+    let mut response =
+        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     if let Some(origin) = allowed {
         allow_origin(headers, origin, preflight);

@@ -240,9 +240,8 @@ impl Identity {
         T: Send + 'static,
         F: Future<Output = Result<T, IdentityError>> + Send + 'static,
     {
-        let place = Arc::clone(&self.shared.places)
-            .try_acquire_owned()
-            .map_err(|_| IdentityError::Busy)?;
+        let place =
+            Arc::clone(&self.shared.places).try_acquire_owned().map_err(|_| IdentityError::Busy)?;
         let operation = operation(Arc::clone(&self.shared));
         let task = tokio::spawn(async move {
             let result = operation.await;
@@ -356,9 +355,11 @@ impl Shared {
                 password_hash: password_hash.clone(),
                 created_ms: now_ms(),
             };
-            let created = on_store(&self.store, move |store| async move {
-                store.create_account(&account).await
-            });
+            let created =
+                on_store(
+                    &self.store,
+                    move |store| async move { store.create_account(&account).await },
+                );
             match created.await? {
                 Err(StoreError::IdTaken) => {}
                 done => return Ok(done.map(|()| user)?),

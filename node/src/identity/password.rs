@@ -141,10 +141,8 @@ impl Passwords {
             metrics::counter!("rookery_passwords_refused_total").increment(1);
             return Err(PasswordError::Busy);
         };
-        let turn = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| PasswordError::Failed)?;
+        let turn =
+            Arc::clone(&self.running).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop((place, turn));
@@ -222,7 +220,7 @@ mod tests {
         let waiting = pool.hash("waits for its turn".to_owned());
         tokio::pin!(waiting);
         let polled = std::future::poll_fn(|cx| {
-            std::task::Poll::Ready(std::future::Future::poll(waiting.as_mut(), cx).is_pending())
+            std::task::Poll::Ready(Future::poll(waiting.as_mut(), cx).is_pending())
         });
         assert!(polled.await, "the second one waits");
         assert_eq!(pool.hash("one too many".to_owned()).await, Err(PasswordError::Busy));
