@@ -128,6 +128,7 @@ fn a_flipped_bit_is_never_a_wrong_value() {
     let mutations = variable("ROOKERY_TEST_MUTATIONS", MUTATIONS);
     let mut state = seed;
     let mut counts = BTreeMap::new();
+    let mut wrong = Vec::new();
     for mutation in 0..mutations {
         let dir = parent.path().join(format!("mutated{mutation}"));
         copy(&good, &dir);
@@ -141,10 +142,16 @@ fn a_flipped_bit_is_never_a_wrong_value() {
         drop(file);
         let seen = catch_unwind(AssertUnwindSafe(|| read_all(&dir, &expected)));
         let what = format!("seed {seed}, mutation {mutation}: bit {bit} of byte {at} of {path:?}");
-        let seen = seen.unwrap_or_else(|_| panic!("{what}"));
-        *counts.entry(seen).or_insert(0) += 1;
+        match seen {
+            Ok(seen) => *counts.entry(seen).or_insert(0) += 1,
+            Err(panic) => {
+                let why = panic.downcast::<String>().map_or(String::new(), |text| *text);
+                wrong.push(format!("{what}: {why}"));
+            }
+        }
         fs::remove_dir_all(&dir).unwrap();
     }
     println!("{counts:?}");
+    assert!(wrong.is_empty(), "{} wrong reads:\n{}", wrong.len(), wrong.join("\n"));
     assert!(counts.get(&Seen::Harmless).is_none_or(|count| *count < mutations), "{counts:?}");
 }
