@@ -76,14 +76,12 @@ pub fn plan(append: &Append<'_>) -> Plan {
     let mut buffer = Pieces(BytesMut::with_capacity(append.bytes_bound()));
     let conversation = append.conversation;
 
-    let mut seq = append.first_seq;
-    let mut last = seq;
-    for entry in append.entries {
+    let mut last = append.first_seq;
+    for (seq, entry) in (append.first_seq..).zip(append.entries) {
         debug_assert_eq!(entry.seq, seq, "entries are dense from first_seq");
         ops.push(message(conversation, seq, entry, &mut buffer));
         ops.push(dedupe(conversation, seq, entry, &mut buffer));
         last = seq;
-        seq += 1;
     }
     let head = HeadRow { seq: last, time_ms: newest.time_ms };
     ops.push(Op::Set { key: buffer.key(&keys::head(conversation)), value: buffer.value(&head) });

@@ -99,6 +99,11 @@ impl Attempts {
         self.in_doubt
     }
 
+    /// What a read said; its failure while an attempt is in doubt leaves the outcome open.
+    pub(crate) fn read<T>(&self, result: Result<T, ReadError>) -> Result<T, StoreError> {
+        result.map_err(|error| self.or_in_doubt(error))
+    }
+
     /// `error`, unless an attempt is in doubt.
     pub(crate) fn or_in_doubt(&self, error: impl Into<StoreError>) -> StoreError {
         if self.in_doubt { StoreError::Unresolved } else { error.into() }

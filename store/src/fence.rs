@@ -10,7 +10,7 @@
 //! - It guards every write to a conversation of the slot on the fence, and drops what it cached of
 //!   the slot when such a plan conflicts.
 
-use crate::engine::{Engine, ReadError, View};
+use crate::engine::{Engine, ReadError};
 use crate::error::MAX_ATTEMPTS;
 use crate::plan::{Guard, Op, Outcome, Plan, Version};
 use crate::rows::{self, FenceRow};
@@ -83,17 +83,16 @@ impl<E: Engine> Store<E> {
         let key = keys::own(keys::fence(slot));
         let mut in_doubt: Option<Bytes> = None;
         for _ in 0..MAX_ATTEMPTS {
-            let view = self.latest().await?;
-            let known = view.get(&key).await?;
-            if let Some(value) = in_doubt.take_if(|ours| known.as_ref() == Some(ours)) {
-                return Ok(TakeOver::Held(Fence { slot, value, version: view.version() }));
+            let [guard] = self.known([key.clone()]).await?;
+            if let Some(value) = in_doubt.take_if(|ours| guard.known.as_ref() == Some(ours)) {
+                return Ok(TakeOver::Held(Fence { slot, value, version: guard.version }));
             }
-            let value = next_value(known.as_deref(), owner)?;
+            let value = next_value(guard.known.as_deref(), owner)?;
             if in_doubt.as_ref().is_some_and(|ours| *ours != value) {
                 return Ok(TakeOver::Contended);
             }
             let plan = Plan {
-                guards: vec![Guard { key: key.clone(), known, version: view.version() }],
+                guards: vec![guard],
                 ops: vec![Op::Set { key: key.clone(), value: value.clone() }],
             };
             match self.commit(plan).await {

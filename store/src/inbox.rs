@@ -5,10 +5,10 @@
 
 use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
-use crate::plan::{Guard, Op, Plan, Stamp, Version};
+use crate::keys;
+use crate::plan::{Op, Plan, Stamp, Version};
 use crate::rows::{self, InstallationRow, PointerRow};
 use crate::store::{self, Store};
-use crate::{keys, store::get_all};
 use bytes::Bytes;
 use rookery_protocol::{ConversationId, Cursor, UserId};
 
@@ -162,16 +162,13 @@ impl<E: Engine> Store<E> {
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;
-            let view = self.latest().await.map_err(|error| attempts.or_in_doubt(error))?;
-            let [known] = get_all(&view, [Bytes::from_static(keys::INSTALLATION)]).await?;
-            let epoch = store::inbox_epoch(known.as_deref())?;
+            let [guard] =
+                attempts.read(self.known([Bytes::from_static(keys::INSTALLATION)]).await)?;
+            let epoch = attempts.read(store::inbox_epoch(guard.known.as_deref()))?;
             let epoch = epoch.checked_add(1).ok_or(StoreError::BadArgument("no epoch is left"))?;
             let key = Bytes::from_static(keys::INSTALLATION);
             let value = rows::encode(&InstallationRow { inbox_epoch: epoch });
-            let plan = Plan {
-                guards: vec![Guard { key: key.clone(), known, version: view.version() }],
-                ops: vec![Op::Set { key, value }],
-            };
+            let plan = Plan { guards: vec![guard], ops: vec![Op::Set { key, value }] };
             if attempts.settle(self.commit(plan).await)?.is_some() {
                 self.note_inbox_epoch(epoch);
                 return Ok(epoch);

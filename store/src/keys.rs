@@ -76,11 +76,7 @@ pub fn conversation(conversation: ConversationId) -> [u8; 9] {
 
 /// Key of the dedupe row of one message of one sender.
 #[must_use]
-pub fn dedupe(
-    conversation: ConversationId,
-    sender: UserId,
-    id: ClientMsgId,
-) -> [u8; DEDUPE_BYTES] {
+pub fn dedupe(conversation: ConversationId, sender: UserId, id: ClientMsgId) -> [u8; DEDUPE_BYTES] {
     let mut key = [0; DEDUPE_BYTES];
     let mut out = key.as_mut_slice();
     out.put_u8(b'd');
@@ -318,10 +314,7 @@ mod tests {
             (hex(activities(ANN)), "61000000000000000a"),
             // tag, user, epoch, then: version, plan, op
             (hex(inbox(ANN, 1)), "69000000000000000a00000001"),
-            (
-                hex(pointer(ANN, 1, stamp)),
-                "69000000000000000a00000001000000000000010200030004",
-            ),
+            (hex(pointer(ANN, 1, stamp)), "69000000000000000a00000001000000000000010200030004"),
             (hex(inbox_floor(ANN)), "6a000000000000000a"),
             (hex(account(ANN)), "75000000000000000a"),
             (hex(name("ann")), "6e616e6e"),

@@ -12,11 +12,44 @@
 //!   `- embedded   one machine: an LSM, one writer, one fsync for many plans
 //! ```
 
+mod accounts;
+pub mod append;
 mod apply;
+mod conversation;
+mod dedupe;
+mod devices;
+mod direct;
 pub mod embedded;
 pub mod engine;
+mod error;
+mod fence;
+pub mod history;
+pub mod inbox;
+pub mod keys;
+mod last_seen;
+mod list;
+pub mod marks;
 pub mod memory;
 pub mod plan;
+mod refresh;
+mod rows;
+pub mod slot;
+mod store;
 
-pub use engine::{Engine, ReadError, View};
+pub use accounts::{Account, MAX_PASSWORD_HASH_BYTES};
+pub use append::Append;
+pub use conversation::{FAN_OUT_LIMIT, Loaded, MemberState};
+pub use dedupe::Known;
+pub use devices::{DeviceRow, MAX_DEVICE_NAME_BYTES};
+pub use direct::ROLE_MEMBER;
+pub use engine::{AnyEngine, AnyView, Engine, ReadError, View};
+pub use error::StoreError;
+pub use fence::{Fence, Owner, TakeOver};
+pub use history::History;
+pub use inbox::{InboxPage, MAX_INBOX_PAGE, Pointer, PointerKind};
+pub use list::MAX_SCANNED;
+pub use marks::MarkUpdate;
 pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
+pub use refresh::{MAX_FAMILY, RefreshRow, Rotated};
+pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
+pub use store::Store;

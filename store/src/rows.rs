@@ -28,7 +28,7 @@ pub(crate) trait Stored: Encode {
 }
 
 macro_rules! rows {
-    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? = $row:literal {
+    ($($(#[$doc:meta])* $name:ident $(<$life:tt>)? = $row:literal {
         $($field:ident: $type:ty),+ $(,)?
     })+) => {
         $(
@@ -223,3 +223,7 @@ impl Writer for Buffer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn the_slot_of_an_id_never_changes() {
         let slots = [0, 1, 2, 0xdead_beef].map(|id| slot_of(ConversationId(id)).0);
-        assert_eq!(slots, GOLDEN);
+        assert_eq!(slots, [3289, 3059, 284, 2844]);
         assert_eq!(slot_of_user(UserId(1)), slot_of(ConversationId(1)));
     }
 
@@ -51,6 +51,4 @@ mod tests {
         let (least, most) = (hits.iter().min().unwrap(), hits.iter().max().unwrap());
         assert!(*least >= 24 && *most <= 120, "between {least} and {most} of 64 expected");
     }
-
-    const GOLDEN: [u16; 4] = [0, 0, 0, 0];
 }

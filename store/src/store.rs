@@ -1,8 +1,8 @@
 //! The layer's handle: an engine, and what every operation shares.
 
-use crate::engine::{Engine, ReadError, View};
-use crate::plan::{Outcome, Plan, Version};
-use crate::{engine::Done, keys, rows};
+use crate::engine::{Done, Engine, ReadError, View};
+use crate::plan::{Guard, Outcome, Plan, Version};
+use crate::{AnyEngine, keys, rows};
 use bytes::Bytes;
 use futures_channel::oneshot;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The store: what actors and nodes work with. A clone is another handle of the same store.
 #[derive(Debug)]
-pub struct Store<E> {
+pub struct Store<E = AnyEngine> {
     inner: Arc<Inner<E>>,
 }
 
@@ -50,7 +50,7 @@ impl<E: Engine> Store<E> {
         let (answer, answered) = oneshot::channel();
         let done = move |outcomes: Vec<Outcome>| {
             // A caller that stopped waiting dropped its end; there is nobody left to tell.
-            drop(answer.send(outcomes.first().copied()));
+            answer.send(outcomes.first().copied()).ok();
         };
         self.submit(vec![plan], Box::new(done));
         answered.await.ok().flatten().unwrap_or(Outcome::Unresolved)
@@ -89,6 +89,18 @@ impl<E: Engine> Store<E> {
         self.inner.engine.view(at_least).await
     }
 
+    /// What `N` keys hold now, as guards: the known values and the version of one snapshot, which
+    /// is let go before the caller commits.
+    pub(crate) async fn known<const N: usize>(
+        &self,
+        wanted: [Bytes; N],
+    ) -> Result<[Guard; N], ReadError> {
+        let view = self.latest().await?;
+        let version = view.version();
+        let mut values = get_all(&view, wanted.clone()).await?.into_iter();
+        Ok(wanted.map(|key| Guard { key, known: values.next().flatten(), version }))
+    }
+
     /// Remembers an epoch that this process wrote.
     pub(crate) fn note_inbox_epoch(&self, epoch: u32) {
         self.inner.inbox_epoch.store(epoch, Ordering::Relaxed);
@@ -104,14 +116,28 @@ pub(crate) fn inbox_epoch(row: Option<&[u8]>) -> Result<u32, ReadError> {
     }
 }
 
+/// The values of keys, one for each.
+pub(crate) async fn get_many(
+    view: &impl View,
+    wanted: &[Bytes],
+) -> Result<Vec<Option<Bytes>>, ReadError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = view.get_many(wanted).await?;
+    if values.len() != wanted.len() {
+        let why = format!("the engine answered {} of {} keys", values.len(), wanted.len());
+        return Err(ReadError::Unavailable(why));
+    }
+    Ok(values)
+}
+
 /// The values of `N` keys.
 pub(crate) async fn get_all<const N: usize>(
     view: &impl View,
     wanted: [Bytes; N],
 ) -> Result<[Option<Bytes>; N], ReadError> {
-    let values = view.get_many(&wanted).await?;
-    <[Option<Bytes>; N]>::try_from(values).map_err(|values| {
-        let given = values.len();
-        ReadError::Unavailable(format!("the engine answered {given} of {N} keys"))
-    })
+    let values = get_many(view, &wanted).await?;
+    <[Option<Bytes>; N]>::try_from(values)
+        .map_err(|_| ReadError::Unavailable(format!("the engine did not answer {N} keys")))
 }

@@ -35,8 +35,10 @@ use fjall::Snapshot;
 use queue::{Queue, Submission};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use writer::Writer;
 
 /// How to open an [`EmbeddedEngine`].
@@ -100,6 +102,8 @@ struct Shared {
     disk: Arc<Disk>,
     queue: Queue,
     failure: OnceLock<String>,
+    /// Batches made durable.
+    batches: AtomicU64,
 }
 
 /// The writer's thread; dropping it ends the thread.
@@ -145,8 +149,12 @@ impl EmbeddedEngine {
         };
         let opened = dir::open(&config.dir, &tuning)?;
         let queue = Queue::new(config.queue_bytes);
-        let shared =
-            Arc::new(Shared { disk: Arc::new(opened.disk), queue, failure: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            disk: Arc::new(opened.disk),
+            queue,
+            failure: OnceLock::new(),
+            batches: AtomicU64::new(0),
+        });
         let on_unwind = StoppedOnUnwind(Arc::clone(&shared));
         let writer =
             Writer::new(Arc::clone(&shared), config.batch_bytes, opened.version, opened.committed);
@@ -170,6 +178,12 @@ impl EmbeddedEngine {
             None if shared.queue.is_open() => Health::Healthy,
             None => Health::Closed,
         }
+    }
+
+    /// How many batches were made durable since it was opened, each with one sync.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.running.shared.batches.load(Ordering::Relaxed)
     }
 
     /// Commits what was submitted, reports it, and ends the writer. Later submissions are `Busy`;
@@ -208,7 +222,7 @@ impl Drop for StoppedOnUnwind {
             self.0.fail("the writer panicked");
             self.0.queue.close();
             let mut left = Vec::new();
-            while self.0.queue.take(&mut left, usize::MAX).is_some() {
+            while self.0.queue.take(&mut left, usize::MAX, 0, Duration::ZERO).is_some() {
                 left.drain(..).for_each(|submission| submission.answer_all(Outcome::Busy));
             }
         }

@@ -9,6 +9,7 @@ use crate::plan::{Outcome, Plan};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What an operation or a guard costs in memory beside the bytes it carries.
 const OVERHEAD_BYTES: usize = 96;
@@ -84,12 +85,13 @@ struct Inner {
     /// Of what waits and of what was taken and not yet released.
     bytes: usize,
     open: bool,
-    writer_waits: bool,
+    /// How many submissions the writer sleeps for; 0: it does not sleep.
+    writer_wants: usize,
 }
 
 impl Queue {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        let inner = Inner { waiting: VecDeque::new(), bytes: 0, open: true, writer_waits: false };
+        let inner = Inner { waiting: VecDeque::new(), bytes: 0, open: true, writer_wants: 0 };
         Self { inner: Mutex::new(inner), arrived: Condvar::new(), limit_bytes }
     }
 
@@ -103,7 +105,10 @@ impl Queue {
         }
         inner.bytes += submission.bytes;
         inner.waiting.push_back(submission);
-        let wake = std::mem::take(&mut inner.writer_waits);
+        let wake = inner.writer_wants > 0 && inner.waiting.len() >= inner.writer_wants;
+        if wake {
+            inner.writer_wants = 0;
+        }
         drop(inner);
         if wake {
             self.arrived.notify_one();
@@ -113,15 +118,29 @@ impl Queue {
 
     /// Waits for submissions and moves them into `batch`, at least one and up to `most_bytes`;
     /// says their bytes. `None`: the queue is closed and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Submission>, most_bytes: usize) -> Option<usize> {
+    ///
+    /// With one there, it waits up to `patience` for as many as `wanted`.
+    pub(super) fn take(
+        &self,
+        batch: &mut Vec<Submission>,
+        most_bytes: usize,
+        wanted: usize,
+        patience: Duration,
+    ) -> Option<usize> {
         let mut inner = self.lock();
         while inner.waiting.is_empty() {
             if !inner.open {
                 return None;
             }
-            inner.writer_waits = true;
+            inner.writer_wants = 1;
             inner = self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+        if inner.waiting.len() < wanted && inner.open {
+            inner.writer_wants = wanted;
+            let slept = self.arrived.wait_timeout(inner, patience);
+            inner = slept.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inner.writer_wants = 0;
         let mut bytes = 0;
         while let Some(next) = inner.waiting.front() {
             if bytes > 0 && bytes + next.bytes > most_bytes {
@@ -175,7 +194,7 @@ mod tests {
         assert!(queue.put(submission(50_000).0).is_ok(), "alone, even one over the bound");
         assert!(queue.put(submission(1).0).is_err(), "full");
         let mut batch = Vec::new();
-        let bytes = queue.take(&mut batch, 1).unwrap();
+        let bytes = queue.take(&mut batch, 1, 0, Duration::ZERO).unwrap();
         assert!(queue.put(submission(1).0).is_err(), "the batch still counts");
         assert_eq!(queue.release(bytes), 0);
         assert!(queue.put(submission(1).0).is_ok());
@@ -187,8 +206,8 @@ mod tests {
         assert!(queue.put(submission(1).0).is_ok());
         queue.close();
         assert!(queue.put(submission(1).0).is_err());
-        assert!(queue.take(&mut Vec::new(), 1).is_some());
-        assert!(queue.take(&mut Vec::new(), 1).is_none());
+        assert!(queue.take(&mut Vec::new(), 1, 0, Duration::ZERO).is_some());
+        assert!(queue.take(&mut Vec::new(), 1, 0, Duration::ZERO).is_none());
     }
 
     #[test]

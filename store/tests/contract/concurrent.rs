@@ -1,0 +1,61 @@
+//! Cases of many callers at once.
+
+use super::harness::{bytes, commit, get, guarded, latest, plan, rows, set, wait};
+use rookery_store::engine::AnyEngine;
+use rookery_store::{Guard, Outcome, Version, View};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const WRITERS: u64 = 100;
+const INCREMENTS: u64 = 2;
+
+pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &AnyEngine) {
+    let increment = || {
+        loop {
+            let view = latest(engine);
+            let known = wait(view.get(b"counter")).unwrap();
+            let number = known
+                .as_ref()
+                .map_or(0, |value| str::from_utf8(value).unwrap().parse::<u64>().unwrap());
+            let guard = Guard { key: bytes("counter"), known, version: view.version() };
+            let next = set("counter", &(number + 1).to_string());
+            match commit(engine, guarded(vec![guard], vec![next])) {
+                Outcome::Committed { .. } => return,
+                Outcome::Conflict => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| (0..INCREMENTS).for_each(|_| increment()));
+        }
+    });
+    assert_eq!(get(engine, "counter"), Some(bytes(&(WRITERS * INCREMENTS).to_string())));
+}
+
+pub fn concurrent_views_never_see_half_a_plan(engine: &AnyEngine) {
+    let writing = AtomicBool::new(true);
+    let names: Vec<String> = (0..10).map(|at| format!("row{at}")).collect();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut last = Version(0);
+            let mut views = 0;
+            while writing.load(Ordering::Relaxed) || views < 10 {
+                let view = latest(engine);
+                assert!(view.version() >= last, "versions of later views never fall");
+                last = view.version();
+                let rows = rows(&view);
+                assert!(rows.is_empty() || rows.len() == names.len(), "{rows:?}");
+                assert!(rows.windows(2).all(|pair| pair[0].1 == pair[1].1), "{rows:?}");
+                views += 1;
+            }
+        });
+        for round in 0..200 {
+            let value = round.to_string();
+            let outcome = commit(engine, plan(names.iter().map(|key| set(key, &value)).collect()));
+            assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+        }
+        writing.store(false, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}

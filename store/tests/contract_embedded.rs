@@ -1,0 +1,18 @@
+//! What the embedded engine adds to the contract: what happens to a data directory when the
+//! process ends, is killed, can't write, or finds the files changed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests; a panic is how they fail"
+)]
+
+mod contract {
+    pub mod harness;
+}
+mod embedded {
+    pub mod child;
+    pub mod damage;
+    pub mod opening;
+}
