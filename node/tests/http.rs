@@ -442,3 +442,44 @@ async fn a_token_of_another_installation_or_an_expired_one_is_refused_here() {
     let foreign = foreign.issue(Claims { expires_s: now + 60, ..claims }).unwrap();
     assert_eq!(tokens.verify(&foreign, now), Err(TokenError::Bad));
 }
+
+#[tokio::test]
+async fn every_file_of_the_page_is_served_and_revalidated_by_its_hash() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let node = Running::start().await;
+    let mut served = 0;
+    for (dir, prefix) in [("node/web", ""), ("clients/js", "/client")] {
+        let Ok(entries) = std::fs::read_dir(root.join(dir)) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let url = format!("{prefix}/{name}");
+            if dir == "clients/js" && !name.ends_with(".js") {
+                assert_eq!(node.get(&url).await.status, 404, "{url}");
+                continue;
+            }
+            let file = node.get(&url).await;
+            assert_eq!(file.status, 200, "{url}");
+            assert_eq!(file.body, std::fs::read_to_string(&path).unwrap(), "{url}");
+            assert!(file.header("content-type").is_some(), "{url}");
+            let request = |method: &str, etag: &str| {
+                format!(
+                    "{method} {url} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\
+                     if-none-match: {etag}\r\n\r\n"
+                )
+            };
+            let etag = file.header("etag").unwrap();
+            let known = node.send(&request("GET", &format!("\"0\", {etag}"))).await;
+            assert_eq!((known.status, known.body.as_str()), (304, ""));
+            assert_eq!(node.send(&request("GET", "\"0\"")).await.status, 200);
+            let head = node.send(&request("HEAD", "\"0\"")).await;
+            assert_eq!((head.status, head.body.as_str()), (200, ""));
+            assert_eq!(head.header("content-length"), file.header("content-length"));
+            assert_eq!(node.post(&url, "").await.error(), (405, "WrongMethod".to_owned()));
+            served += 1;
+        }
+    }
+    match served {
+        0 => assert_eq!(node.get("/").await.error(), (404, "NotFound".to_owned())),
+        _ => assert_eq!(node.get("/").await.body, node.get("/index.html").await.body),
+    }
+}

@@ -11,8 +11,9 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
 
 fn rookery() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rookery"));
@@ -37,14 +38,22 @@ fn serve(data: &Path, more: &[&str]) -> Command {
 struct Ready {
     child: Child,
     line: String,
+    /// Reads the log as it is written: a full pipe would stop the node.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Ready {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
+        });
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, line }
+        Self { child, line, log: Some(log) }
     }
 
     fn address(&self) -> &str {
@@ -58,8 +67,7 @@ impl Ready {
     }
 
     fn end(mut self) -> (ExitStatus, String) {
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
         (self.child.wait().unwrap(), log)
     }
 }
@@ -229,21 +237,27 @@ fn a_damaged_data_directory_is_told_and_not_overwritten() {
     assert!(post(ready.address(), "/v1/signup", body).starts_with("HTTP/1.1 200"));
     ready.signal(Signal::TERM);
     assert_eq!(ready.end().0.code(), Some(0));
-    let mut damaged = 0;
-    let mut open = vec![dir.path().to_owned()];
-    while let Some(path) = open.pop() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if std::fs::metadata(&path).unwrap().len() > 0 {
-                std::fs::write(&path, b"\xffnot what was written").unwrap();
-                damaged += 1;
-            }
-        }
+    const DAMAGE: &[u8] = b"\xffnot what was written";
+    let files: Vec<PathBuf> =
+        files(dir.path()).into_iter().filter(|path| path.metadata().unwrap().len() > 0).collect();
+    assert!(!files.is_empty());
+    for path in &files {
+        std::fs::write(path, DAMAGE).unwrap();
     }
-    assert!(damaged > 0);
     let (code, text) = refused(&mut serve(dir.path(), &[]));
     assert_eq!(code, 1, "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("damaged"), "{text}");
+    for path in files.iter().filter(|path| !path.to_string_lossy().to_lowercase().ends_with("lock"))
+    {
+        assert_eq!(std::fs::read(path).unwrap(), DAMAGE, "{}", path.display());
+    }
+}
+
+/// Every file under a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (dirs, mut found): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    found.extend(dirs.iter().flat_map(|dir| files(dir)));
+    found
 }

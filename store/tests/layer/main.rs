@@ -1,0 +1,23 @@
+//! The layer above the engines: every operation on the engine in memory and on the embedded one,
+//! then races and unknown outcomes on the one in memory, where they can be provoked.
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod append;
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod fences;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod inbox;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod refresh;
+#[cfg(test)]
+mod sendable;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,221 @@
+//! What the tests share: stores to run on, an executor, ways to interfere, and small builders.
+
+use bytes::Bytes;
+use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, UserId};
+use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
+use rookery_store::engine::Done;
+use rookery_store::memory::{Fault, MemoryEngine};
+use rookery_store::{
+    Account, AnyEngine, Append, Engine, Fence, Op, Outcome, Owner, Plan, ReadError, Store,
+    TakeOver, Version, append, slot_of,
+};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+
+pub const ANN: UserId = UserId(1);
+pub const BOB: UserId = UserId(2);
+pub const CAT: UserId = UserId(3);
+pub const CONV: ConversationId = ConversationId(0xc0);
+pub const NOW: u64 = 1_700_000_000_000;
+pub const OWNER: Owner = Owner { node: 1, incarnation: 1 };
+pub const OTHER_OWNER: Owner = Owner { node: 2, incarnation: 1 };
+/// A guard's version or a read's that asks for nothing in particular.
+pub const ANY: Version = Version(0);
+
+/// Runs a future on this thread. Unlike most executors it may run inside another one, which the
+/// interleaving tests need.
+pub fn run<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+pub fn on_memory(scenario: fn(&Store)) {
+    scenario(&Store::new(MemoryEngine::new().into()));
+}
+
+pub fn on_embedded(scenario: fn(&Store)) {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();
+    scenario(&Store::new(AnyEngine::Embedded(engine)));
+}
+
+/// Makes a test on each engine of every scenario, a function of a [`Store`].
+macro_rules! on_both_engines {
+    ($($scenario:ident)+) => {
+        mod memory {
+            $(#[test] fn $scenario() { $crate::support::on_memory(super::$scenario); })+
+        }
+        mod embedded {
+            $(#[test] fn $scenario() { $crate::support::on_embedded(super::$scenario); })+
+        }
+    };
+}
+pub(crate) use on_both_engines;
+
+/// A store in memory whose first plans meet these faults, in order.
+pub fn faulty(faults: &[Fault]) -> (Store<MemoryEngine>, MemoryEngine) {
+    let engine = MemoryEngine::new();
+    set_faults(&engine, faults);
+    (Store::new(engine.clone()), engine)
+}
+
+/// The next plans meet these faults, in order; what comes after them meets none.
+pub fn set_faults(engine: &MemoryEngine, faults: &[Fault]) {
+    let mut faults: VecDeque<Fault> = faults.iter().copied().collect();
+    engine.set_faults(move |_: &Plan| faults.pop_front().unwrap_or_default());
+}
+
+/// The ways in which an outcome can be lost.
+pub const UNRESOLVED: [Fault; 3] =
+    [Fault::UnresolvedApplied, Fault::UnresolvedLost, Fault::UnresolvedLate];
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// An engine that lets something else happen just before a plan arrives: between what an operation
+/// read and what it commits.
+pub struct Interleaved {
+    engine: MemoryEngine,
+    hook: Mutex<Option<Hook>>,
+}
+
+/// A store whose next commit is overtaken by what `hook` does with the second, plain handle.
+pub fn overtaken(
+    engine: &MemoryEngine,
+    hook: impl FnOnce(&Store<MemoryEngine>) + Send + 'static,
+) -> Store<Interleaved> {
+    let plain = Store::new(engine.clone());
+    let hook: Hook = Box::new(move || hook(&plain));
+    Store::new(Interleaved { engine: engine.clone(), hook: Mutex::new(Some(hook)) })
+}
+
+impl Engine for Interleaved {
+    type View = <MemoryEngine as Engine>::View;
+
+    fn submit(&self, plans: Vec<Plan>, done: Done) {
+        let hook = self.hook.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.engine.submit(plans, done);
+    }
+
+    async fn view(&self, at_least: Version) -> Result<Self::View, ReadError> {
+        self.engine.view(at_least).await
+    }
+
+    fn reads_block(&self) -> bool {
+        self.engine.reads_block()
+    }
+}
+
+pub fn account(user: UserId, name: &str) -> Account {
+    Account { user, name: name.into(), password_hash: "$argon2id$".into(), created_ms: NOW }
+}
+
+/// Ann, Bob and Cat.
+pub fn create_users<E: Engine>(store: &Store<E>) {
+    for (user, name) in [(ANN, "ann"), (BOB, "bob"), (CAT, "cat")] {
+        run(store.create_account(&account(user, name))).unwrap();
+    }
+}
+
+/// Ann and Bob's conversation [`CONV`].
+pub fn create_conversation<E: Engine>(store: &Store<E>) {
+    create_users(store);
+    assert_eq!(run(store.open_direct(ANN, BOB, CONV, NOW)), Ok((CONV, true)));
+}
+
+/// The fence of [`CONV`].
+pub fn take<E: Engine>(store: &Store<E>, owner: Owner) -> Fence {
+    match run(store.take_over(slot_of(CONV), owner)) {
+        TakeOver::Held(fence) => fence,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn id(n: u64) -> ClientMsgId {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&n.to_be_bytes());
+    ClientMsgId::from_parts(NOW, random)
+}
+
+/// An entry of Ann whose id and body follow from its seq.
+pub fn entry(seq: u64) -> Entry {
+    Entry {
+        seq,
+        sender: ANN,
+        device: DeviceId(7),
+        time_ms: NOW + seq,
+        client_msg_id: id(seq),
+        kind: EntryKind::Text,
+        body: format!("message {seq}").into_bytes(),
+    }
+}
+
+pub fn append_of<'a>(fence: &'a Fence, entries: &'a [Entry]) -> Append<'a> {
+    Append {
+        conversation: CONV,
+        fence,
+        first_seq: entries.first().map_or(1, |entry| entry.seq),
+        entries,
+        members: &[ANN, BOB],
+        touch_activity: false,
+        inbox_epoch: 1,
+    }
+}
+
+/// Commits entries to [`CONV`]; the version.
+pub fn append<E: Engine>(store: &Store<E>, fence: &Fence, entries: &[Entry]) -> Version {
+    committed(run(store.commit(append::plan(&append_of(fence, entries)))))
+}
+
+/// Entries `1..=last`, in batches.
+pub fn fill<E: Engine>(store: &Store<E>, fence: &Fence, last: u64) {
+    let entries: Vec<Entry> = (1..=last).map(entry).collect();
+    for batch in entries.chunks(40) {
+        append(store, fence, batch);
+    }
+}
+
+pub fn committed(outcome: Outcome) -> Version {
+    match outcome {
+        Outcome::Committed { version, .. } => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn seqs(entries: &[Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.seq).collect()
+}
+
+/// Damages the store: removes a row.
+pub fn clear<E: Engine>(store: &Store<E>, key: impl AsRef<[u8]>) {
+    write(store, Op::Clear { key: Bytes::copy_from_slice(key.as_ref()) });
+}
+
+/// Damages the store: overwrites a row.
+pub fn set<E: Engine>(store: &Store<E>, key: impl AsRef<[u8]>, value: &[u8]) {
+    let key = Bytes::copy_from_slice(key.as_ref());
+    write(store, Op::Set { key, value: Bytes::copy_from_slice(value) });
+}
+
+fn write<E: Engine>(store: &Store<E>, op: Op) {
+    committed(run(store.commit(Plan { guards: Vec::new(), ops: vec![op] })));
+}
