@@ -44,7 +44,8 @@ pub(crate) fn metrics_text() -> String {
     text
 }
 
-fn resident_bytes() -> Option<f64> {
+/// Memory of this process that is in RAM.
+pub(crate) fn resident_bytes() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -10,12 +10,14 @@
 //! reaches a log, a metric or an error. An operation that has begun runs to its end even when its
 //! client leaves, so that no commit is half told; how many may run is bounded.
 
+mod argon;
 mod hex;
 mod password;
 mod refresh;
 mod token;
 
-pub use password::{Cost, PasswordError, Passwords};
+pub use argon::Cost;
+pub use password::{PasswordError, Passwords};
 pub use refresh::RefreshToken;
 pub use token::{Claims, LEEWAY_S, SigningFailed, TokenError, Tokens};
 

@@ -1,46 +1,15 @@
 //! Passwords: argon2id in a small, bounded pool.
 //!
-//! One hash takes 19 MiB and some 20 ms of a core, so a flood of log-ins is the cheapest attack
+//! One hash takes 19 MiB and 20 to 40 ms of a core, so a flood of log-ins is the cheapest attack
 //! there is. Two bounds hold it: so many hashes at a time, and so many requests that wait.
 //!
 //! Safety: a password is in memory until its hash is done and nowhere else. An unknown user costs
 //! the same time as a wrong password.
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use super::argon::{self, Cost, Scratch};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
-
-/// What a hash costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// 19 MiB, two passes, one lane: OWASP's first choice for argon2id.
-    Full,
-    /// 64 KiB, one pass: for load tests that make thousands of accounts. Never for real users.
-    Low,
-}
-
-impl Cost {
-    /// Reads `ROOKERY_DEV_PASSWORD_COST`: only `low` changes anything.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        match std::env::var("ROOKERY_DEV_PASSWORD_COST").as_deref() {
-            Ok("low") => Self::Low,
-            _ => Self::Full,
-        }
-    }
-
-    fn hasher(self) -> Result<Argon2<'static>, PasswordError> {
-        let (memory_kib, passes) = match self {
-            Self::Full => (19 * 1024, 2),
-            Self::Low => (64, 1),
-        };
-        let params = Params::new(memory_kib, passes, 1, None).map_err(|_| PasswordError::Failed)?;
-        Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-    }
-}
 
 /// Why there is no answer about a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +39,10 @@ pub struct Passwords {
     places: Arc<Semaphore>,
     /// Requests that run.
     running: Arc<Semaphore>,
+    /// All of them: when every place is free, nobody waits.
+    all_places: usize,
+    /// Memory of hashes that are done, kept while others wait.
+    spare: Arc<Mutex<Vec<Scratch>>>,
     /// A hash no password fits, checked when the user is unknown.
     nobody: Arc<str>,
 }
@@ -88,13 +61,15 @@ impl Passwords {
     /// [`PasswordError::Failed`] when the hasher or the random source does.
     pub fn new(cost: Cost, threads: usize, queue: usize) -> Result<Self, PasswordError> {
         let unguessable = random::<32>().ok_or(PasswordError::Failed)?;
-        let nobody = hash(cost, &unguessable)?;
+        let nobody = hash(cost, &unguessable, &mut Scratch::new())?;
         let threads = threads.clamp(1, Semaphore::MAX_PERMITS / 2);
         let places = threads.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             cost,
             places: Arc::new(Semaphore::new(places)),
             running: Arc::new(Semaphore::new(threads)),
+            all_places: places,
+            spare: Arc::default(),
             nobody: nobody.into(),
         })
     }
@@ -105,7 +80,7 @@ impl Passwords {
     /// [`PasswordError`].
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
         let cost = self.cost;
-        self.run(move || hash(cost, password.as_bytes())).await
+        self.run(move |scratch| hash(cost, password.as_bytes(), scratch)).await
     }
 
     /// Whether the password fits the stored hash; `None` for a user that doesn't exist takes as
@@ -119,14 +94,10 @@ impl Passwords {
         stored: Option<String>,
     ) -> Result<bool, PasswordError> {
         let nobody = Arc::clone(&self.nobody);
-        let cost = self.cost;
-        self.run(move || {
+        self.run(move |scratch| {
             let known = stored.is_some();
-            let parsed = PasswordHash::new(stored.as_deref().unwrap_or(&nobody))
-                .map_err(|_| PasswordError::Failed)?;
-            // The cost checked is the one the hash was made with, not today's.
-            let fits = cost.hasher()?.verify_password(password.as_bytes(), &parsed).is_ok();
-            Ok(known && fits)
+            let stored = stored.as_deref().unwrap_or(&nobody);
+            Ok(argon::verify(password.as_bytes(), stored, scratch)? && known)
         })
         .await
     }
@@ -135,7 +106,7 @@ impl Passwords {
     /// hash still counts until it is done.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        work: impl FnOnce(&mut Scratch) -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics::counter!("rookery_passwords_refused_total").increment(1);
@@ -143,22 +114,34 @@ impl Passwords {
         };
         let turn =
             Arc::clone(&self.running).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
+        let pool = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let result = work();
+            let mut scratch = pool.spare().pop().unwrap_or_else(Scratch::new);
+            let result = work(&mut scratch);
+            pool.spare().push(scratch);
             drop((place, turn));
+            pool.give_back_when_idle();
             result
         });
         done.await.map_err(|_| PasswordError::Failed)?
     }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the spare memory back when nobody runs or waits. Who comes here last, after letting
+    /// its place go, sees every place free.
+    fn give_back_when_idle(&self) {
+        if self.places.available_permits() >= self.all_places {
+            self.spare().clear();
+        }
+    }
 }
 
-fn hash(cost: Cost, password: &[u8]) -> Result<String, PasswordError> {
+fn hash(cost: Cost, password: &[u8], scratch: &mut Scratch) -> Result<String, PasswordError> {
     let salt = random::<16>().ok_or(PasswordError::Failed)?;
-    let hash = cost
-        .hasher()?
-        .hash_password_with_salt(password, &salt)
-        .map_err(|_| PasswordError::Failed)?;
-    Ok(hash.to_string())
+    argon::hash(cost, password, &salt, scratch)
 }
 
 /// Bytes of the operating system's random source; `None` when it fails.
@@ -210,7 +193,7 @@ mod tests {
         let holder = pool.clone();
         let (started, running) = tokio::sync::oneshot::channel();
         let first = tokio::spawn(async move {
-            let wait = move || {
+            let wait = move |_: &mut Scratch| {
                 let _told = started.send(());
                 held.recv().map_err(|_| PasswordError::Failed)
             };
@@ -228,5 +211,24 @@ mod tests {
         assert_eq!(first.await.unwrap(), Ok(()));
         assert!(waiting.await.is_ok());
         assert!(pool.hash("room again".to_owned()).await.is_ok());
+        assert!(pool.spare().is_empty(), "memory is kept although nobody waits");
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_many_hashes_is_given_back() {
+        let Some(before) = crate::process::resident_bytes() else {
+            println!("SKIPPED: there is no /proc here");
+            return;
+        };
+        let pool = Passwords::new(Cost::Full, 2, 64).unwrap();
+        for _ in 0..4 {
+            let hashes = (0..16).map(|n| pool.hash(format!("password {n}")));
+            for hash in futures_util::future::join_all(hashes).await {
+                assert!(hash.unwrap().starts_with("$argon2id$v=19$m=19456,"));
+            }
+        }
+        let grown = crate::process::resident_bytes().unwrap() - before;
+        // 64 hashes use 1.2 GiB one after the other; tests beside this one hold a few buffers.
+        assert!(grown < 200e6, "grew by {grown} bytes");
     }
 }
