@@ -63,6 +63,7 @@ macro_rules! engines {
                 a_plan_over_a_size_limit_is_refused_alone
                 an_empty_plan_commits
                 an_empty_submission_is_reported
+                an_engines_own_rows_are_never_shown
                 get_many_answers_in_order
                 a_view_does_not_change
                 a_view_shows_every_reported_commit

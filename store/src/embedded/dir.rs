@@ -9,11 +9,12 @@
 //! ```
 //!
 //! `COMMITTED` is written after each commit without being synced. It can only be behind. If the
-//! LSM comes up with an older version than it tells, confirmed commits are gone (the LSM drops
-//! what follows a damaged place of its journal), and opening fails instead of going on without.
+//! LSM has an older version than it tells, confirmed commits are gone, and opening fails instead of
+//! going on without them.
 
-use super::disk::{Disk, Tuning};
+use super::disk::{Disk, Tuning, VersionRow};
 use super::error::OpenError;
+use super::inspect::inspect;
 use crate::plan::Version;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Seek, Write};
@@ -46,6 +47,7 @@ pub(super) fn open(dir: &Path, tuning: &Tuning) -> Result<Opened, OpenError> {
     }
     check_format(&store)?;
     let (committed, confirmed) = Committed::open(&store)?;
+    inspect(&store, confirmed)?;
     let disk = open_lsm(&store, tuning, Some(lock))?;
     let version = disk
         .version(&disk.snapshot())
@@ -120,7 +122,7 @@ fn create(dir: &Path, store: &Path, tuning: &Tuning) -> Result<(), OpenError> {
     committed.file.sync_all().map_err(failed)?;
     let disk = open_lsm(&new, tuning, None)?;
     let mut batch = disk.batch();
-    disk.put_version(&mut batch, Version(0));
+    disk.put_version(&mut batch, VersionRow { version: Version(0), previous: Version(0) });
     batch.commit().and_then(|()| disk.persist()).map_err(|error| open_error(&new, &error))?;
     drop(disk);
     sync_dir(&new)?;

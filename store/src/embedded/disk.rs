@@ -1,16 +1,14 @@
 //! The LSM as the engine uses it: its keyspaces and their settings, the version row, reads.
 //!
-//! ```text
-//! keyspace "rows"   key -> value ++ checksum           every row of the layer above
-//! keyspace "meta"   "version" -> u64 BE ++ checksum    version of the last plan of the last batch
-//! ```
-//!
-//! The version row is written in the batch whose version it tells, so a snapshot's content and
-//! version can't differ.
+//! One keyspace holds every row of the layer above, and the version row: the version of the last
+//! plan of the last batch. That row is written in the batch whose version it tells, so a
+//! snapshot's content and version can't differ; its key is longer than a key may be and greater
+//! than any, so no plan and no range meets it. (In a keyspace of its own, hardly ever flushed, it
+//! would keep every journal from being removed.)
 
 use super::row::{read_error, sealed, unsealed};
 use crate::engine::{ReadError, Row};
-use crate::plan::Version;
+use crate::plan::{MAX_KEY_BYTES, Version};
 use bytes::Bytes;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice,
@@ -19,7 +17,34 @@ use fjall::{
 use std::fs::File;
 use std::path::Path;
 
-const VERSION_KEY: &[u8] = b"version";
+const VERSION_KEY: [u8; MAX_KEY_BYTES + 1] = [0xff; MAX_KEY_BYTES + 1];
+
+/// The version row.
+#[derive(Clone, Copy)]
+pub(super) struct VersionRow {
+    /// Of the last plan of its batch.
+    pub(super) version: Version,
+    /// Of the last plan of the batch before: a lost batch leaves a gap in the journal.
+    pub(super) previous: Version,
+}
+
+impl VersionRow {
+    /// The version row as a key and a value of the LSM; `None` if they are of another row.
+    pub(super) fn of_stored(key: &[u8], stored: &[u8]) -> Option<Self> {
+        if key != VERSION_KEY {
+            return None;
+        }
+        let value = unsealed(key, Slice::from(stored)).ok()?;
+        let (version, previous) = value.split_first_chunk::<8>()?;
+        let previous = previous.try_into().ok()?;
+        let [version, previous] = [*version, previous].map(|be| Version(u64::from_be_bytes(be)));
+        Some(Self { version, previous })
+    }
+
+    fn value(self) -> [u8; 16] {
+        (u128::from(self.version.0) << 64 | u128::from(self.previous.0)).to_be_bytes()
+    }
+}
 
 /// The settings of the LSM that are not part of its files.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +58,6 @@ pub(super) struct Tuning {
 /// An open LSM. The order of the fields is the order of closing: the lock goes last.
 pub(super) struct Disk {
     pub(super) rows: Keyspace,
-    meta: Keyspace,
     database: Database,
     /// Held, not used.
     _lock: Option<File>,
@@ -50,8 +74,7 @@ impl Disk {
         let rows = database.keyspace("rows", || {
             KeyspaceCreateOptions::default().max_memtable_size(tuning.memtable_bytes)
         })?;
-        let meta = database.keyspace("meta", KeyspaceCreateOptions::default)?;
-        Ok(Self { rows, meta, database, _lock: lock })
+        Ok(Self { rows, database, _lock: lock })
     }
 
     /// A batch that is durable once committed.
@@ -64,9 +87,9 @@ impl Disk {
     }
 
     /// Adds the version row to a batch.
-    pub(super) fn put_version(&self, batch: &mut OwnedWriteBatch, version: Version) {
-        let value = sealed(VERSION_KEY, &version.0.to_be_bytes(), &mut Vec::new());
-        batch.insert(&self.meta, VERSION_KEY, value);
+    pub(super) fn put_version(&self, batch: &mut OwnedWriteBatch, row: VersionRow) {
+        let value = sealed(&VERSION_KEY, &row.value(), &mut Vec::new());
+        batch.insert(&self.rows, VERSION_KEY, value);
     }
 
     /// Makes everything durable.
@@ -92,17 +115,16 @@ impl Disk {
 
     /// The version of a snapshot.
     pub(super) fn version(&self, snapshot: &Snapshot) -> Result<Version, ReadError> {
-        let stored = snapshot.get(&self.meta, VERSION_KEY).map_err(|error| read_error(&error))?;
-        let Some(stored) = stored else {
-            return Err(ReadError::Damaged("the version row is missing".to_owned()));
-        };
-        let value = unsealed(VERSION_KEY, stored)?;
-        let bytes = value.as_ref().try_into();
-        let bytes = bytes.map_err(|_| ReadError::Damaged("the version row".to_owned()))?;
-        Ok(Version(u64::from_be_bytes(bytes)))
+        let stored = snapshot.get(&self.rows, VERSION_KEY).map_err(|error| read_error(&error))?;
+        let row = stored.and_then(|stored| VersionRow::of_stored(&VERSION_KEY, &stored));
+        let missing = || ReadError::Damaged("the version row is missing or damaged".to_owned());
+        row.map(|row| row.version).ok_or_else(missing)
     }
 
     pub(super) fn get(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        if key == VERSION_KEY {
+            return Ok(None);
+        }
         let stored = snapshot.get(&self.rows, key).map_err(|error| read_error(&error))?;
         stored.map(|stored| unsealed(key, stored)).transpose()
     }
@@ -115,6 +137,7 @@ impl Disk {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<Row>, ReadError> {
+        let to = to.min(&VERSION_KEY);
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }

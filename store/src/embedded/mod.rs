@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! dir     the data directory: lock, format, creation, the note of what was committed
-//! disk    the LSM: keyspaces, version row, snapshots     row    checksums of rows
+//! inspect what is checked of the LSM's files before it opens them
+//! disk    the LSM: rows, version row, snapshots          row    checksums of rows
 //! queue   bounded, in front of the writer                known  rows the writer remembers
 //! writer  one thread: many plans, one batch, one sync
 //! ```
@@ -20,6 +21,7 @@
 mod dir;
 mod disk;
 mod error;
+mod inspect;
 mod known;
 mod queue;
 mod row;

@@ -14,6 +14,7 @@
 
 use super::Shared;
 use super::dir::Committed;
+use super::disk::VersionRow;
 use super::known::{Building, Cleared, Memory};
 use super::queue::Submission;
 use crate::apply::{apply, guards_hold};
@@ -189,7 +190,8 @@ impl Writer {
         plans: u64,
         outcomes: &mut [Vec<Outcome>],
     ) {
-        self.shared.disk.put_version(&mut batch, version);
+        let row = VersionRow { version, previous: self.version };
+        self.shared.disk.put_version(&mut batch, row);
         let started = Instant::now();
         if let Err(error) = batch.commit() {
             self.shared.fail(&error.to_string());

@@ -307,6 +307,22 @@ pub fn an_empty_submission_is_reported(engine: &AnyEngine) {
     assert_eq!(submit(engine, Vec::new()), []);
 }
 
+pub fn an_engines_own_rows_are_never_shown(engine: &AnyEngine) {
+    let greatest = Bytes::from(vec![0xff; MAX_KEY_BYTES]);
+    apply(engine, vec![Op::Set { key: greatest.clone(), value: bytes("greatest") }]);
+    let view = latest(engine);
+    for reverse in [false, true] {
+        let all = wait(view.range(b"", &[0xff; 2 * MAX_KEY_BYTES], 10, reverse)).unwrap();
+        assert_eq!(all, [(greatest.clone(), bytes("greatest"))]);
+    }
+    for length in MAX_KEY_BYTES + 1..MAX_KEY_BYTES + 20 {
+        assert_eq!(wait(view.get(&vec![0xff; length])), Ok(None));
+    }
+    apply(engine, vec![Op::ClearRange { from: Bytes::new(), to: greatest }]);
+    assert_eq!(rows(&latest(engine)).len(), 0);
+    assert!(latest(engine).version() > view.version());
+}
+
 pub fn get_many_answers_in_order(engine: &AnyEngine) {
     letters(engine);
     let keys = ["d", "x", "a", "d"].map(bytes);

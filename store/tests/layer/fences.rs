@@ -1,8 +1,8 @@
 //! Take-overs of slots, and what they do to an owner that doesn't know yet.
 
 use crate::support::{
-    CONV, OTHER_OWNER, OWNER, UNRESOLVED, append_of, committed, create_conversation, entry, faulty,
-    on_both_engines, overtaken, run, set, set_faults, take,
+    CONV, OTHER_OWNER, OWNER, UNRESOLVED, append_of, arriving_late, committed, create_conversation,
+    entry, faulty, on_both_engines, overtaken, run, set, set_faults, take,
 };
 use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::{Outcome, Plan, Slot, Store, TakeOver, Version, append, keys, slot_of};
@@ -64,6 +64,13 @@ fn a_take_over_whose_outcome_got_lost_is_found_out_and_happens_once() {
         engine.release_all();
         committed(run(store.commit(Plan { guards: vec![fence.guard()], ops: Vec::new() })));
     }
+}
+
+#[test]
+fn a_take_over_that_collides_with_its_own_attempt_in_doubt_holds() {
+    let store = arriving_late(&MemoryEngine::new());
+    let fence = take(&store, OWNER);
+    committed(run(store.commit(Plan { guards: vec![fence.guard()], ops: Vec::new() })));
 }
 
 #[test]

@@ -136,6 +136,10 @@ fn a_missing_entry_is_damage_and_never_skipped(store: &Store) {
         append_back(store, missing);
     }
     clear(store, keys::message(CONV, 70));
+    for max_bytes in [1, usize::MAX] {
+        let result = run(store.entries(CONV, 70, 100, max_bytes));
+        assert!(matches!(result, Err(ReadError::Damaged(_))), "{result:?}");
+    }
     assert_eq!(page(store, 0, AFTER, 69), (dense(1, 69), true), "what is there is still served");
     assert_eq!(page(store, 70, AFTER, 200), (dense(71, 100), false));
 }

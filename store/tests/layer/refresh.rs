@@ -1,7 +1,7 @@
 //! Refresh tokens: rotation, reuse, expiry, families.
 
 use crate::support::{
-    ANN, BOB, NOW, UNRESOLVED, faulty, on_both_engines, overtaken, run, set_faults,
+    ANN, BOB, NOW, UNRESOLVED, arriving_late, faulty, on_both_engines, overtaken, run, set_faults,
 };
 use rookery_protocol::DeviceId;
 use rookery_store::memory::{Fault, MemoryEngine};
@@ -134,6 +134,15 @@ fn of_two_uses_at_once_one_succeeds_and_the_other_is_a_reuse() {
     let store = overtaken(&engine, |other| assert_eq!(rotate(other, 1, 2), Ok(OK)));
     assert_eq!(rotate(&store, 1, 3), Ok(REUSED));
     assert_eq!(rotate(&store, 2, 4), Ok(Rotated::Unknown), "nobody is left with a good token");
+}
+
+#[test]
+fn a_use_that_collides_with_its_own_attempt_in_doubt_is_no_reuse() {
+    let engine = MemoryEngine::new();
+    log_in(&Store::new(engine.clone()));
+    let store = arriving_late(&engine);
+    assert_eq!(rotate(&store, 1, 2), Ok(OK));
+    assert!(!revoked(&store));
 }
 
 #[test]

@@ -92,7 +92,8 @@ type Hook = Box<dyn FnOnce() + Send>;
 /// read and what it commits.
 pub struct Interleaved {
     engine: MemoryEngine,
-    hook: Mutex<Option<Hook>>,
+    /// How many submissions pass before the hook runs, and the hook.
+    hook: Mutex<Option<(usize, Hook)>>,
 }
 
 /// A store whose next commit is overtaken by what `hook` does with the second, plain handle.
@@ -102,7 +103,15 @@ pub fn overtaken(
 ) -> Store<Interleaved> {
     let plain = Store::new(engine.clone());
     let hook: Hook = Box::new(move || hook(&plain));
-    Store::new(Interleaved { engine: engine.clone(), hook: Mutex::new(Some(hook)) })
+    Store::new(Interleaved { engine: engine.clone(), hook: Mutex::new(Some((0, hook))) })
+}
+
+/// A store whose first plan is lost for now, and arrives just before the second.
+pub fn arriving_late(engine: &MemoryEngine) -> Store<Interleaved> {
+    set_faults(engine, &[Fault::UnresolvedLate]);
+    let late = engine.clone();
+    let hook: Hook = Box::new(move || assert!(late.release_next()));
+    Store::new(Interleaved { engine: engine.clone(), hook: Mutex::new(Some((1, hook))) })
 }
 
 impl Engine for Interleaved {
@@ -110,8 +119,10 @@ impl Engine for Interleaved {
 
     fn submit(&self, plans: Vec<Plan>, done: Done) {
         let hook = self.hook.lock().unwrap().take();
-        if let Some(hook) = hook {
-            hook();
+        match hook {
+            Some((0, hook)) => hook(),
+            Some((passes, hook)) => *self.hook.lock().unwrap() = Some((passes - 1, hook)),
+            None => {}
         }
         self.engine.submit(plans, done);
     }
