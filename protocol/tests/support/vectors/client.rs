@@ -188,7 +188,7 @@ fn client_queries() -> Vec<(&'static str, ClientFrame)> {
             }
             .into(),
         ),
-        ("open_direct", client::OpenDirect { request: 12, name: "bob".into() }.into()),
+        ("open_direct", client::OpenDirect { request: 2, name: "bob".into() }.into()),
         ("describe", client::Describe { request: 13, conversation: CONVERSATION }.into()),
         ("watch", client::Watch { request: 14, users: vec![BOB] }.into()),
         ("watch_two", client::Watch { request: 15, users: vec![BOB, EVE] }.into()),

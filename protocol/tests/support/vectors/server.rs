@@ -75,7 +75,7 @@ fn server_session() -> Vec<(&'static str, ServerFrame)> {
         (
             "error_final",
             server::Error {
-                request: 12,
+                request: 2,
                 code: 300,
                 class: ErrorClass::Request,
                 retryable: false,
@@ -144,7 +144,7 @@ fn server_answers() -> Vec<(&'static str, ServerFrame)> {
         ),
         (
             "conversation_created",
-            server::Conversation { request: 12, created: true, info: new_conversation() }.into(),
+            server::Conversation { request: 2, created: true, info: new_conversation() }.into(),
         ),
         (
             "conversation_found",
