@@ -283,8 +283,8 @@ export class Client {
   #advance(conversation) {
     const entries = conversation.take();
     if (entries.length === 0) return;
-    for (const entry of entries) this.#stopTyping(conversation, entry.sender);
     this.#emit("entries", { conversation, entries, at: "end" });
+    for (const entry of entries) this.#stopTyping(conversation, entry.sender);
     this.#wantDelivered(conversation);
   }
 
