@@ -1,0 +1,489 @@
+// The Rookery client: conversations, history, messages that arrive once, marks, typing, presence.
+//
+// Ties the parts together: connection.js (the session), requests.js, sends.js, conversation.js. An
+// entry is applied once, by seq; a gap is filled from history; a send is repeated with the same id
+// until it is answered. What changes is told by events; the state is there to be read.
+
+import { EntryKind, Direction, MarkKind } from "./codec.js";
+import { Connection, systemTimers } from "./connection.js";
+import { Conversation, max } from "./conversation.js";
+import { RequestError, Requests } from "./requests.js";
+import { memoryStore, Sends } from "./sends.js";
+
+export { backoffMs, CloseCode, Connection, shouldReconnect, systemTimers } from "./connection.js";
+export { HttpError, logIn, signUp, Tokens } from "./http.js";
+export { memoryStore, RequestError };
+
+const MARKS_AFTER_MS = 150;
+const TYPING_HOLDS_MS = 6_000;
+const TYPING_EVERY_MS = 3_000;
+const WATCH_BATCH = 200;
+/** A gap above this many entries is not filled: the run begins again at the newest. */
+const LONGEST_GAP = 1000n;
+const PAGE = 100;
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+/** The text of an entry or a pending send; null when it is none. */
+export function textOf({ kind, body }) {
+  return kind === EntryKind.Text ? decoder.decode(body) : null;
+}
+
+export class Client {
+  #connection;
+  #timers;
+  #listeners = new Map();
+  #requests;
+  #sends;
+  #cursor = null;
+  #clockOffset = 0;
+  #watchLimit = 1000;
+  #watched = new Set();
+  #dirty = new Set();
+  #marksTimer = null;
+  #typingTimers = new Map();
+  #typingSent = new Map();
+
+  /** {user, device, name} once welcomed. */
+  me = null;
+  /** Conversations by id. */
+  conversations = new Map();
+  /** Presence by user id: {status, last_seen_ms}. */
+  presence = new Map();
+
+  /**
+   * @param {object} options
+   * @param {string[]} options.urls WebSocket addresses, best first
+   * @param {(wish: object) => Promise<{token: string, leftMs: number}>} options.token Tokens.access
+   * @param {{load: () => object[], save: (sends: object[]) => void}} [options.store] pending sends
+   */
+  constructor(options) {
+    const random = options.random ?? Math.random;
+    const random10 = (length) => crypto.getRandomValues(new Uint8Array(length));
+    this.#timers = options.timers ?? systemTimers;
+    const send = (name, fields) => this.#connection.send(name, fields);
+    this.#requests = new Requests(send, this.#timers, random);
+    this.#sends = new Sends({
+      timers: this.#timers,
+      random,
+      randomBytes: options.randomBytes ?? random10,
+      store: options.store ?? memoryStore(),
+      now: () => this.now(),
+      number: () => this.#requests.number(),
+      send: (fields) => send("Send", fields),
+      changed: (id) => this.#emit("pending", { conversation: this.#conversation(id) }),
+    });
+    this.#connection = new Connection({
+      ...options,
+      on: {
+        welcome: (fields) => this.#welcomed(fields),
+        frame: (name, fields) => this.#received(name, fields),
+        state: (state, detail) => this.#stateChanged(state, detail),
+      },
+    });
+  }
+
+  /**
+   * Listens. Events: state {state, ...}; conversation {conversation}; entries {conversation,
+   * entries, at: "end" | "start" | "reset"}; pending {conversation}; typing {conversation};
+   * presence {user}; loaded {}; fault (an error nobody waits for, for the log).
+   * @returns {() => void} stops listening
+   */
+  on(event, listener) {
+    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
+    this.#listeners.get(event).add(listener);
+    return () => this.#listeners.get(event).delete(listener);
+  }
+
+  #emit(event, detail) {
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(detail);
+      } catch (error) {
+        // A listener's fault is its own: it surfaces, and the client goes on.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  // ---- connection -------------------------------------------------------------------------------
+
+  get state() {
+    return this.#connection?.state ?? "offline";
+  }
+
+  connect() {
+    this.#connection.start();
+  }
+
+  /** Ends the session; the user shows as offline at once. */
+  close() {
+    this.#connection.stop();
+  }
+
+  /** The network is said to be back. */
+  hurry() {
+    this.#connection.hurry();
+  }
+
+  /** The service's clock, as far as it is known. */
+  now() {
+    return this.#timers.now() + this.#clockOffset;
+  }
+
+  #stateChanged(state, detail) {
+    if (state !== "online") {
+      this.#requests.pause();
+      this.#sends.pause();
+      for (const conversation of this.conversations.values()) this.#stopTyping(conversation);
+    }
+    this.#emit("state", { state, ...detail });
+  }
+
+  #welcomed(fields) {
+    this.me = { user: fields.user, device: fields.device, name: fields.name };
+    this.#requests.limit = fields.limits.requests_in_flight;
+    this.#sends.limit = fields.limits.sends_in_flight;
+    this.#watchLimit = fields.limits.watched_users;
+    this.#clockOffset = Number(fields.server_time_ms) - this.#timers.now();
+    this.#sends.pause();
+    this.#requests.restart(fields.resumed);
+    if (!fields.resumed) void this.#newSession();
+    for (const conversation of this.conversations.values()) {
+      conversation.told = { delivered: 0n, read: 0n };
+      this.#wantMarks(conversation);
+    }
+    this.#requests.pump();
+    // Sends follow what arrives in the same turn: a replayed answer saves a retry.
+    this.#timers.set(() => this.#sends.pump(), 0);
+  }
+
+  async #newSession() {
+    const users = [...this.#watched];
+    for (let at = 0; at < users.length; at += WATCH_BATCH) {
+      this.#watchNow(users.slice(at, at + WATCH_BATCH));
+    }
+    try {
+      await this.request("Sync", { cursor: this.#cursor });
+      // Marks that moved meanwhile do not come after a Sync; after TooFar, entries don't either.
+      await this.refresh();
+    } catch (error) {
+      this.#emit("fault", error);
+    }
+  }
+
+  /**
+   * A request; it survives reconnects, so it may be carried out more than once.
+   * @returns {Promise<object>} the answering frame's fields
+   * @throws {RequestError}
+   */
+  request(name, fields) {
+    return this.#requests.ask(name, fields);
+  }
+
+  // ---- what comes in ----------------------------------------------------------------------------
+
+  #received(name, fields) {
+    switch (name) {
+      case "Message":
+        this.#acknowledgedBy(fields.entry);
+        return this.#apply(this.#conversation(fields.conversation), fields.entry);
+      case "Sent":
+        return this.#sent(fields);
+      case "Receipt":
+        return this.#receipt(fields);
+      case "ConversationChanged":
+        return void this.#describe(this.#conversation(fields.conversation));
+      case "CaughtUp":
+      case "TooFar":
+        this.#cursor = fields.cursor;
+        return void this.#requests.answered(fields.request, fields);
+      case "Presence":
+        this.presence.set(fields.user, fields);
+        return this.#emit("presence", { user: fields.user });
+      case "Typing":
+        return this.#typed(fields);
+      case "Error":
+        if (this.#sends.refused(fields.request, fields)) return;
+        if (this.#requests.refused(fields.request, fields)) return;
+        return this.#emit("fault", new RequestError(fields));
+      case "HistoryPage":
+      case "ConversationPage":
+      case "Conversation":
+      case "Done":
+        return void this.#requests.answered(fields.request, fields);
+    }
+  }
+
+  // ---- conversations ----------------------------------------------------------------------------
+
+  #conversation(id) {
+    let conversation = this.conversations.get(id);
+    if (!conversation) {
+      conversation = new Conversation(id);
+      this.conversations.set(id, conversation);
+    }
+    return conversation;
+  }
+
+  /** Fetches the list of conversations, all pages. */
+  async refresh() {
+    let after = null;
+    do {
+      const page = await this.request("Conversations", { limit: PAGE, after });
+      for (const info of page.conversations) this.#described(info);
+      after = page.next;
+    } while (after);
+    this.#emit("loaded", {});
+  }
+
+  /** Finds or creates the one-to-one conversation with a user. */
+  async openDirect(name) {
+    const { info } = await this.request("OpenDirect", { name });
+    return this.#described(info);
+  }
+
+  async #describe(conversation) {
+    if (conversation.busy.describing) return;
+    conversation.busy.describing = true;
+    try {
+      const { info } = await this.request("Describe", { conversation: conversation.id });
+      this.#described(info);
+    } catch (error) {
+      this.#emit("fault", error);
+    } finally {
+      conversation.busy.describing = false;
+    }
+  }
+
+  #described(info) {
+    const conversation = this.#conversation(info.conversation);
+    conversation.describe(info);
+    if (!conversation.ready) conversation.startAt(info);
+    this.#advance(conversation);
+    if (info.head > conversation.head) void this.#fill(conversation, info.head);
+    this.#emit("conversation", { conversation });
+    this.#wantDelivered(conversation);
+    return conversation;
+  }
+
+  // ---- entries ----------------------------------------------------------------------------------
+
+  /** One entry, from whichever side: applied once, in order, or kept until its gap is filled. */
+  #apply(conversation, entry) {
+    conversation.keep(entry);
+    if (!conversation.ready) return void this.#describe(conversation);
+    this.#advance(conversation);
+    if (conversation.seen > conversation.head) void this.#fill(conversation, conversation.seen);
+  }
+
+  #advance(conversation) {
+    const entries = conversation.take();
+    if (entries.length === 0) return;
+    this.#emit("entries", { conversation, entries, at: "end" });
+    for (const entry of entries) this.#stopTyping(conversation, entry.sender);
+    this.#wantDelivered(conversation);
+  }
+
+  /** Fetches what is missing between `head` and `upTo`. */
+  async #fill(conversation, upTo) {
+    if (conversation.busy.filling) return;
+    conversation.busy.filling = true;
+    try {
+      while (conversation.head < upTo) {
+        if (upTo - conversation.head > LONGEST_GAP) return await this.#restart(conversation);
+        const { entries } = await this.#history(conversation, conversation.head, Direction.After);
+        if (entries.length === 0) return;
+        // Trimmed: what is missing can't be had any more.
+        if (entries[0].seq > conversation.head + 1n) return await this.#restart(conversation);
+        for (const entry of entries) {
+          this.#acknowledgedBy(entry);
+          conversation.keep(entry);
+        }
+        this.#advance(conversation);
+        upTo = max(upTo, conversation.seen);
+      }
+    } catch (error) {
+      this.#emit("fault", error);
+    } finally {
+      conversation.busy.filling = false;
+    }
+  }
+
+  /** The gap is trimmed away or too large: forget the run and begin at the newest. */
+  async #restart(conversation) {
+    const { info } = await this.request("Describe", { conversation: conversation.id });
+    conversation.startAt(info);
+    this.#emit("entries", { conversation, entries: conversation.entries, at: "reset" });
+    this.#described(info);
+  }
+
+  async #history(conversation, anchor, direction) {
+    const wish = { conversation: conversation.id, anchor, direction, limit: PAGE };
+    const page = await this.request("History", wish);
+    conversation.floor = max(conversation.floor, page.floor);
+    return page;
+  }
+
+  /**
+   * Loads a page of older entries in front of the run.
+   * @returns {Promise<boolean>} whether there may be more
+   */
+  async loadOlder(conversation) {
+    if (!conversation.hasOlder) return false;
+    conversation.busy.older ??= this.#loadOlder(conversation).finally(() => {
+      conversation.busy.older = null;
+    });
+    return conversation.busy.older;
+  }
+
+  async #loadOlder(conversation) {
+    const page = await this.#history(conversation, conversation.first, Direction.Before);
+    const entries = conversation.prepend(page.entries);
+    for (const entry of entries) this.#acknowledgedBy(entry);
+    // Nothing below is left, whatever the floor said.
+    if (page.entries.length === 0) conversation.floor = conversation.first;
+    if (entries.length > 0) this.#emit("entries", { conversation, entries, at: "start" });
+    return conversation.hasOlder;
+  }
+
+  // ---- sends ------------------------------------------------------------------------------------
+
+  /** A conversation's messages without answer, oldest first. */
+  pending(conversation) {
+    return this.#sends.of(conversation.id);
+  }
+
+  /** Sends a text; it is pending until it is answered. */
+  sendText(conversation, text) {
+    this.#typingSent.delete(conversation.id);
+    return this.#sends.add(conversation.id, EntryKind.Text, encoder.encode(text));
+  }
+
+  /** Sends a failed message again, as a new one: the refused id is spent. */
+  retry(send) {
+    this.#sends.discard(send);
+    return this.#sends.add(send.conversation, send.kind, send.body);
+  }
+
+  /** Forgets a pending or failed message. */
+  discard(send) {
+    this.#sends.discard(send);
+  }
+
+  /** An own entry is the answer to its send, when `Sent` was lost. */
+  #acknowledgedBy(entry) {
+    if (entry.sender === this.me?.user) this.#sends.committed(entry.client_msg_id);
+  }
+
+  #sent({ conversation: id, client_msg_id, seq, time_ms }) {
+    const conversation = this.#conversation(id);
+    const send = this.#sends.committed(client_msg_id);
+    if (send) {
+      const { kind, body } = send;
+      const { user: sender, device } = this.me;
+      this.#apply(conversation, { seq, sender, device, time_ms, client_msg_id, kind, body });
+    } else if (!conversation.ready) {
+      void this.#describe(conversation);
+    } else if (seq > conversation.head) {
+      // The content is not here any more: fetch it like a gap.
+      void this.#fill(conversation, seq);
+    }
+  }
+
+  // ---- marks ------------------------------------------------------------------------------------
+
+  /** The user has seen everything up to `seq`. */
+  markRead(conversation, seq = conversation.head) {
+    const { wanted } = conversation;
+    if (seq <= wanted.read) return;
+    wanted.read = seq;
+    wanted.delivered = max(wanted.delivered, seq);
+    this.#emit("conversation", { conversation });
+    this.#wantMarks(conversation);
+  }
+
+  #wantDelivered(conversation) {
+    conversation.wanted.delivered = max(conversation.wanted.delivered, conversation.head);
+    this.#wantMarks(conversation);
+  }
+
+  #wantMarks(conversation) {
+    this.#dirty.add(conversation);
+    this.#marksTimer ??= this.#timers.set(() => {
+      this.#marksTimer = null;
+      for (const one of this.#dirty) this.#sendMarks(one);
+      this.#dirty.clear();
+    }, MARKS_AFTER_MS);
+  }
+
+  #sendMarks({ id: conversation, members, wanted, told }) {
+    const own = this.me && members.get(this.me.user);
+    if (!own) return;
+    const send = (kind, seq) => this.#connection.send("Mark", { conversation, kind, seq });
+    if (wanted.read > max(own.read, told.read) && send(MarkKind.Read, wanted.read)) {
+      told.read = wanted.read;
+      // Having read implies delivery.
+      told.delivered = max(told.delivered, wanted.read);
+    }
+    if (wanted.delivered > max(own.delivered, told.delivered)) {
+      if (send(MarkKind.Delivered, wanted.delivered)) told.delivered = wanted.delivered;
+    }
+  }
+
+  #receipt({ conversation: id, user, kind, seq }) {
+    const conversation = this.#conversation(id);
+    if (conversation.mark(user, kind, seq)) this.#emit("conversation", { conversation });
+    else void this.#describe(conversation);
+  }
+
+  // ---- typing and presence ----------------------------------------------------------------------
+
+  /** The user types, or stopped. Call it at every key: it is sent at most every 3 s. */
+  setTyping(conversation, active) {
+    const now = this.#timers.now();
+    const since = now - (this.#typingSent.get(conversation.id) ?? -Infinity);
+    if (active ? since < TYPING_EVERY_MS : since > TYPING_HOLDS_MS) return;
+    this.#connection.send("SetTyping", { conversation: conversation.id, active });
+    if (active) this.#typingSent.set(conversation.id, now);
+    else this.#typingSent.delete(conversation.id);
+  }
+
+  #typed({ conversation: id, user, active }) {
+    const conversation = this.conversations.get(id);
+    if (!conversation || user === this.me?.user) return;
+    this.#stopTyping(conversation, user);
+    if (!active) return;
+    conversation.typing.add(user);
+    const timer = this.#timers.set(() => this.#stopTyping(conversation, user), TYPING_HOLDS_MS);
+    this.#typingTimers.set(`${id} ${user}`, timer);
+    this.#emit("typing", { conversation });
+  }
+
+  #stopTyping(conversation, only) {
+    for (const user of only === undefined ? [...conversation.typing] : [only]) {
+      if (!conversation.typing.delete(user)) continue;
+      this.#timers.clear(this.#typingTimers.get(`${conversation.id} ${user}`));
+      this.#typingTimers.delete(`${conversation.id} ${user}`);
+      this.#emit("typing", { conversation });
+    }
+  }
+
+  /** Watches the presence of users, as many as the service allows. */
+  watch(users) {
+    const room = Math.max(0, this.#watchLimit - this.#watched.size);
+    const added = users.filter((user) => !this.#watched.has(user)).slice(0, room);
+    for (const user of added) this.#watched.add(user);
+    if (added.length > 0 && this.state === "online") this.#watchNow(added);
+  }
+
+  #watchNow(users) {
+    this.request("Watch", { users }).catch((error) => {
+      for (const user of users) this.#watched.delete(user);
+      this.#emit("fault", error);
+    });
+  }
+}

@@ -1,0 +1,123 @@
+// Log-in over HTTP, and the keeping of tokens.
+//
+// A refresh token works once, and using it again revokes the device's tokens. So refreshing goes
+// through a lock that all tabs share, and a tab first looks whether another one has refreshed.
+
+/** Refresh when the access token has less than this left, in milliseconds. */
+const EARLY_MS = 15_000;
+
+/** The service refused, or could not be reached (`code` "Unreachable"). */
+export class HttpError extends Error {
+  name = "HttpError";
+
+  constructor(status, code, detail) {
+    super(detail || code);
+    this.status = status;
+    this.code = code;
+  }
+
+  /** Whether the user has to log in again. */
+  get signedOut() {
+    return this.code === "BadToken" || this.code === "WrongCredentials";
+  }
+}
+
+/**
+ * One request. The answer carries `clock_offset_ms`: the server's clock minus this machine's.
+ * @throws {HttpError}
+ */
+async function post(base, path, body, { fetch = globalThis.fetch, now = Date.now } = {}) {
+  let response;
+  try {
+    response = await fetch(new URL(path, base), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      credentials: "omit",
+    });
+  } catch (error) {
+    throw new HttpError(0, "Unreachable", String(error));
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok || answer === null) {
+    const { code = "Unreachable", detail = `status ${response.status}` } = answer?.error ?? {};
+    throw new HttpError(response.status, code, detail);
+  }
+  const date = Date.parse(response.headers.get("date") ?? "");
+  return { ...answer, clock_offset_ms: Number.isNaN(date) ? 0 : date - now() };
+}
+
+/** Creates an account and its first device. */
+export function signUp(base, name, password, options) {
+  return post(base, "/v1/signup", { name, password }, options);
+}
+
+/** Logs in, which creates a device. */
+export function logIn(base, name, password, deviceName, options) {
+  return post(base, "/v1/login", { name, password, device_name: deviceName }, options);
+}
+
+/** Keeps one device's tokens fresh. */
+export class Tokens {
+  #refreshing = null;
+
+  /**
+   * @param {object} options
+   * @param {string} options.base the service's address
+   * @param {() => object | null} options.load the tokens as kept, shared by all tabs
+   * @param {(tokens: object | null) => void} options.save keeps them
+   * @param {<T>(work: () => Promise<T>) => Promise<T>} options.lock runs one at a time, over all tabs
+   */
+  constructor({ base, load, save, lock = (work) => work(), fetch, now = Date.now }) {
+    this.base = base;
+    this.load = load;
+    this.save = save;
+    this.lock = lock;
+    this.http = { fetch, now };
+  }
+
+  /** Milliseconds the tokens' access token is still good for. */
+  #left(tokens) {
+    return tokens.access_expires_ms - (tokens.clock_offset_ms ?? 0) - this.http.now();
+  }
+
+  /**
+   * An access token; with `fresh`, one other than `instead`.
+   * @param {{fresh?: boolean, instead?: string | null}} wish
+   * @returns {Promise<{token: string, leftMs: number}>}
+   * @throws {HttpError} `signedOut` when the user must log in again
+   */
+  async access({ fresh = false, instead = null } = {}) {
+    const tokens = this.#kept();
+    const stale = fresh && tokens.access_token === instead;
+    if (!stale && this.#left(tokens) > EARLY_MS) return this.#told(tokens);
+    this.#refreshing ??= this.lock(() => this.#refresh(tokens.access_token)).finally(() => {
+      this.#refreshing = null;
+    });
+    return this.#refreshing;
+  }
+
+  async #refresh(old) {
+    const tokens = this.#kept();
+    if (tokens.access_token !== old && this.#left(tokens) > EARLY_MS) return this.#told(tokens);
+    try {
+      const body = { refresh_token: tokens.refresh_token };
+      const next = await post(this.base, "/v1/refresh", body, this.http);
+      this.save(next);
+      return this.#told(next);
+    } catch (error) {
+      if (error.signedOut) this.save(null);
+      throw error;
+    }
+  }
+
+  #told(tokens) {
+    return { token: tokens.access_token, leftMs: this.#left(tokens) };
+  }
+
+  #kept() {
+    const tokens = this.load();
+    if (!tokens) throw new HttpError(401, "BadToken", "nobody is logged in");
+    return tokens;
+  }
+}
