@@ -118,8 +118,21 @@ pub struct Sent {
     /// This event is the answer to a send that was waiting for one. When false, only the place
     /// matters.
     pub answer: bool,
-    /// The server had refused an earlier attempt, so later sends may stand before this one.
-    pub refused: bool,
+    /// What it took.
+    pub course: Course,
+}
+
+/// What it took to make a send durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Course {
+    /// One attempt.
+    #[default]
+    Straight,
+    /// Several attempts, none of which is known to have been refused: a refusal may have been
+    /// lost with its connection.
+    Repeated,
+    /// The server refused an attempt: sends made later may stand before this one.
+    Refused,
 }
 
 /// The good answer to a request.

@@ -35,4 +35,4 @@ pub use client::{Client, Events};
 pub use config::Config;
 pub use driver::{Driver, new_message_id};
 pub use error::{ApiError, CallError, QueueError, Refusal, RequestError};
-pub use event::{CloseReason, Connected, Event, Reply, Sent};
+pub use event::{CloseReason, Connected, Course, Event, Reply, Sent};

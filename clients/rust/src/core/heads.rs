@@ -3,7 +3,7 @@
 //! Safety: [`Heads::offer`] and [`Heads::page`] let a conversation's items out by rising seq,
 //! each once, without gap; a hole that the server can't fill any more is told as `Missing`.
 
-use crate::event::Event;
+use crate::event::{Event, Sent};
 use rookery_protocol::{ConversationId, Entry};
 use std::collections::{BTreeMap, HashMap};
 
@@ -113,8 +113,13 @@ impl Heads {
             }
             Some(fill) => {
                 fill.target = fill.target.max(seq);
-                if fill.held.len() < MAX_HELD {
+                if fill.held.len() < MAX_HELD && !fill.held.contains_key(&seq) {
                     fill.held.insert(seq, event);
+                } else if let Event::Sent(sent) = event
+                    && sent.answer
+                {
+                    // The entry comes by the page; that it answers a send must be told now.
+                    out.extend([Event::Sent(Sent { placed: false, ..sent })]);
                 }
                 Offer::Gap(false)
             }
@@ -155,7 +160,9 @@ impl Heads {
         for entry in entries {
             if entry.seq == head.seq + 1 {
                 head.seq = entry.seq;
-                out.extend([tell(entry)]);
+                // What was held knows whether it answers a send; the page doesn't.
+                let held = fill.held.remove(&entry.seq);
+                out.extend([held.unwrap_or_else(|| tell(entry))]);
             }
         }
         while let Some(first) = fill.held.first_entry() {

@@ -6,7 +6,7 @@ use super::requests::Owner;
 use super::sends::Sends;
 use super::{Core, Lost, Millis, Session, backoff};
 use crate::error::{Refusal, RequestError};
-use crate::event::{CloseReason, Connected, Event, Reply, Sent};
+use crate::event::{CloseReason, Connected, Course, Event, Reply, Sent};
 use rookery_protocol::client::{History, Resume, Sync, Watch};
 use rookery_protocol::codec::decode_payload;
 use rookery_protocol::limits::{
@@ -158,24 +158,16 @@ impl Core {
     }
 
     fn message(&mut self, now: Millis, conversation: ConversationId, entry: Entry) {
-        let (seq, time_ms, client_msg_id) = (entry.seq, entry.time_ms, entry.client_msg_id);
+        let seq = entry.seq;
         let event = tell(self.session.as_ref(), &mut self.sends, conversation, entry);
-        let answers = matches!(event, Event::Sent(_));
+        let sent = if let Event::Sent(sent) = &event { Some(*sent) } else { None };
         match self.heads.offer(conversation, (seq, event), &mut self.events) {
             Offer::Delivered | Offer::Gap(false) => {}
             Offer::Gap(true) => self.fill(now, conversation),
             Offer::Repeat => {
                 self.stats.repeats += 1;
-                if answers {
-                    self.events.push_back(Event::Sent(Sent {
-                        conversation,
-                        client_msg_id,
-                        seq,
-                        time_ms,
-                        placed: false,
-                        answer: true,
-                        refused: false,
-                    }));
+                if let Some(sent) = sent {
+                    self.events.push_back(Event::Sent(Sent { placed: false, ..sent }));
                 }
             }
         }
@@ -190,7 +182,7 @@ impl Core {
             time_ms: f.time_ms,
             placed: !f.duplicate,
             answer: pending.is_some(),
-            refused: pending.is_some_and(|p| p.refused),
+            course: pending.map_or(Course::Straight, |p| p.course()),
         };
         if !f.duplicate {
             let item = (f.seq, Event::Sent(event));
@@ -293,7 +285,11 @@ impl Core {
             return self.send_refused(now, request, refusal);
         }
         let Some(attempts) = self.requests.attempts(request) else {
-            return self.events.push_back(Event::ServerError(refusal));
+            // The late answer to an attempt whose send is durable or on its way again.
+            if request == 0 {
+                self.events.push_back(Event::ServerError(refusal));
+            }
+            return;
         };
         if refusal.retryable {
             let until = self.pause(now, attempts, &refusal);
@@ -364,7 +360,7 @@ fn tell(
             time_ms: entry.time_ms,
             placed: true,
             answer: true,
-            refused: pending.refused,
+            course: pending.course(),
         });
     }
     Event::Message { conversation, entry }

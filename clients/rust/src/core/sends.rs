@@ -5,6 +5,7 @@
 //! of that conversation that were not sent yet wait behind it.
 
 use super::Millis;
+use crate::event::Course;
 use rookery_protocol::client::Send;
 use rookery_protocol::{ClientMsgId, ConversationId};
 use std::collections::VecDeque;
@@ -23,12 +24,20 @@ pub(super) struct Pending {
     state: State,
     attempts: u32,
     /// The server refused an attempt.
-    pub(super) refused: bool,
+    refused: bool,
 }
 
 impl Pending {
     pub(super) fn conversation(&self) -> ConversationId {
         self.frame.conversation
+    }
+
+    pub(super) fn course(&self) -> Course {
+        match (self.refused, self.attempts) {
+            (true, _) => Course::Refused,
+            (false, 0 | 1) => Course::Straight,
+            (false, _) => Course::Repeated,
+        }
     }
 
     pub(super) fn client_msg_id(&self) -> ClientMsgId {

@@ -1,6 +1,7 @@
 //! Tables of what is delivered and answered: order, repeats, gaps, sends.
 
 use super::*;
+use crate::event::Course;
 
 #[test]
 fn unknown_stream_frames_are_counted_and_unknown_others_are_not() {
@@ -138,6 +139,47 @@ fn each_way_of_hearing_of_an_own_send_answers_it_once_and_places_it_once() {
 }
 
 #[test]
+fn an_answer_that_waits_behind_a_gap_is_told_when_the_page_brings_its_entry_too() {
+    let mut rig = Rig::up();
+    rig.core.track(ROOM, 0);
+    rig.send(1);
+    rig.written();
+    rig.say(sent(2, 1, false));
+    let (request, _) = rig.history_request();
+    let entries = vec![entry(1, OTHER, 100), entry(2, ME, 1)];
+    let page = server::HistoryPage {
+        request,
+        conversation: ROOM,
+        entries,
+        head: 2,
+        floor: 1,
+        more: false,
+    };
+    rig.say(page.into());
+    let events = rig.events();
+    assert!(
+        matches!(events.as_slice(), [Event::Message { .. }, Event::Sent(s)] if s.answer && s.placed),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn answers_are_told_even_when_more_wait_behind_a_gap_than_are_kept() {
+    let mut rig = Rig::up();
+    rig.core.track(ROOM, 0);
+    rig.say(message(2));
+    for seq in 3..=400 {
+        rig.send(1);
+        rig.written();
+        rig.say(sent(seq, 1, false));
+    }
+    let told = rig.events().iter().filter(|e| matches!(e, Event::Sent(s) if s.answer)).count();
+    // One of the 256 kept places is the message's.
+    assert_eq!(told, 398 - 255);
+    assert_eq!(rig.core.pending_sends(), 0);
+}
+
+#[test]
 fn a_refused_send_waits_and_holds_back_later_ones_of_its_conversation() {
     let mut rig = Rig::up();
     rig.send(1);
@@ -150,7 +192,10 @@ fn a_refused_send_waits_and_holds_back_later_ones_of_its_conversation() {
     let again = rig.sends();
     assert_eq!(again.iter().map(|s| (s.0, s.1)).collect::<Vec<_>>(), [(1, true), (2, false)]);
     rig.say(sent(1, 1, false));
-    let refused = rig.events().into_iter().any(|e| matches!(e, Event::Sent(s) if s.refused));
+    let refused = rig
+        .events()
+        .into_iter()
+        .any(|e| matches!(e, Event::Sent(s) if s.course == Course::Refused));
     assert!(refused);
 }
 
@@ -161,8 +206,10 @@ fn a_late_answer_to_an_old_attempt_does_not_touch_the_new_one() {
     let first = rig.sends();
     rig.lose();
     rig.connect(true);
+    rig.events();
     rig.say(ErrorCode::IdReused.frame(first[0].2, "").into());
     assert_eq!(rig.core.pending_sends(), 1);
+    assert_eq!(rig.events(), []);
 }
 
 #[test]
