@@ -74,7 +74,7 @@ fn carry_out(
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let scenario =
         Scenario::parse(&text).map_err(|e| format!("{} is not valid:\n{e}", file.display()))?;
-    let options = Options { url, seed, plant };
+    let options = Options { url, seed, plant, watcher: None };
     let (report, remarks) = run(&scenario, &options).map_err(|e| e.to_string())?;
     print!("{}", report.table(&remarks));
     if let Some(path) = json {

@@ -20,10 +20,13 @@ pub mod oracle;
 mod pacer;
 mod plant;
 mod procfs;
+mod progress;
 pub mod report;
 mod run;
 pub mod scenario;
 mod session;
+mod shared;
 
 pub use plant::Plant;
+pub use progress::Watcher;
 pub use run::{Options, RunError, run};

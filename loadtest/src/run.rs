@@ -2,18 +2,18 @@
 
 use crate::accounts;
 use crate::body;
-use crate::measure::Measure;
 use crate::node::Node;
-use crate::oracle::Oracle;
 use crate::pacer::{self, Pacer};
-use crate::plant::{Plant, Planted};
+use crate::plant::Plant;
 use crate::procfs;
+use crate::progress::{self, Watcher};
 use crate::report::{Client, Remarks, Report, Server};
 use crate::scenario::{Kind, MAX_SESSIONS, Scenario};
-use crate::session::{Phase, Role, Session, Shared, State};
-use rookery_client::{Config, Driver, Login, Stats};
+use crate::session::Session;
+use crate::shared::{Phase, Role, Shared, State};
+use rookery_client::{Config, Driver, Login};
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +36,9 @@ pub struct Options {
     pub seed: u64,
     /// A fault that the oracle must find.
     pub plant: Option<Plant>,
+    /// Is told, many times a second, how many messages were acknowledged so far: for whoever has
+    /// something to do to the server in the middle of a run.
+    pub watcher: Option<Watcher>,
 }
 
 /// Why a run could not be carried out. It says nothing about the server's correctness.
@@ -95,6 +98,7 @@ struct Run {
     store: Option<String>,
     server: Option<u32>,
     progress: bool,
+    watcher: Option<Watcher>,
     signed_up: Arc<AtomicUsize>,
 }
 
@@ -109,24 +113,7 @@ impl Run {
             return Err(RunError::new("too many users"));
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let state = State {
-            oracle: Oracle::new(),
-            measure: Measure::new()?,
-            planted: Planted::new(options.plant),
-            synced: 0,
-            opened: vec![None; scenario.pairs],
-            roles: vec![None; scenario.sessions()],
-            armed: 0,
-            under_way: 0,
-            taken: 0,
-            acknowledged: 0,
-            delivered: 0,
-            audited: 0,
-            left: 0,
-            errors: 0,
-            notes: Vec::new(),
-            stats: Stats::default(),
-        };
+        let state = State::new(scenario, options.plant)?;
         let shared = Shared {
             state: Mutex::new(state),
             phase: watch::Sender::new(Phase::Connect),
@@ -141,18 +128,26 @@ impl Run {
             store: node.and_then(|n| n.store.clone()),
             server: node.map(Node::pid),
             progress: std::io::stderr().is_terminal(),
+            watcher: options.watcher.clone(),
             signed_up: Arc::new(AtomicUsize::new(0)),
         })
     }
 
     async fn carry_out(self) -> Result<(Report, Remarks), RunError> {
         let ticker = self.progress.then(|| {
-            tokio::spawn(show_progress(Arc::clone(&self.shared), Arc::clone(&self.signed_up)))
+            tokio::spawn(progress::show(Arc::clone(&self.shared), Arc::clone(&self.signed_up)))
         });
+        let watched = self
+            .watcher
+            .clone()
+            .map(|watcher| tokio::spawn(progress::tell(Arc::clone(&self.shared), watcher)));
         let outcome = self.phases().await;
+        if let Some(watched) = watched {
+            watched.abort();
+        }
         if let Some(ticker) = ticker {
             ticker.abort();
-            clear_progress();
+            progress::clear();
         }
         outcome
     }
@@ -430,40 +425,4 @@ struct Load {
     rss: Option<u64>,
     server_cpu: Option<f64>,
     client_cpu: Option<f64>,
-}
-
-/// One line on the terminal, renewed twice a second.
-async fn show_progress(shared: Arc<Shared>, signed_up: Arc<AtomicUsize>) {
-    let every = Duration::from_millis(500);
-    let (mut acknowledged, mut delivered) = (0, 0);
-    loop {
-        let line = {
-            let st = shared.state();
-            let rate = |now: u64, before: u64| (now - before) * 2;
-            let line = format!(
-                "{:?}: {}/{} accounts, {}/{} sessions, acknowledged {} ({}/s), delivered {} ({}/s), \
-                 under way {}, errors {}",
-                *shared.phase.borrow(),
-                signed_up.load(Ordering::Relaxed),
-                shared.scenario.users(),
-                st.synced,
-                shared.scenario.sessions(),
-                st.acknowledged,
-                rate(st.acknowledged, acknowledged),
-                st.delivered,
-                rate(st.delivered, delivered),
-                st.under_way,
-                st.errors
-            );
-            (acknowledged, delivered) = (st.acknowledged, st.delivered);
-            line
-        };
-        // A terminal that is gone takes no progress.
-        drop(write!(std::io::stderr(), "\r\x1b[K{line}"));
-        sleep(every).await;
-    }
-}
-
-fn clear_progress() {
-    drop(write!(std::io::stderr(), "\r\x1b[K"));
 }

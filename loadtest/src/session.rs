@@ -1,122 +1,26 @@
 //! One device of the run: its connection, what it sends, and what it tells the oracle.
 
 use crate::body;
-use crate::measure::Measure;
-use crate::oracle::{Oracle, Value};
-use crate::plant::Planted;
-use crate::scenario::{Kind, Scenario};
-use rookery_client::{Driver, Event, Outgoing, Reply, Sent, Stats};
+use crate::oracle::Value;
+use crate::scenario::Kind;
+use crate::shared::{Phase, Role, Shared, State};
+use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
 use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
 use rookery_protocol::server::HistoryPage;
 use rookery_protocol::{ClientMsgId, ConversationId, Direction, Entry, EntryKind, UserId};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
-use tokio::sync::{Semaphore, mpsc, watch};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 
-/// Most errors kept in words.
-const MAX_NOTES: usize = 20;
 /// Sends handed to the client library at a time in the open loop; later ones stay in the queue.
 const MAX_HANDED: usize = 512;
-
-/// What all sessions do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Connect and sync.
-    Connect,
-    /// The first user of each pair opens the conversation.
-    Open,
-    /// Every device learns its conversation.
-    Arm,
-    /// Sessions are held.
-    Hold,
-    /// Messages are sent.
-    Run,
-    /// What is under way ends.
-    Drain,
-    /// The histories are read back.
-    Audit,
-    /// The end.
-    Leave,
-}
-
-/// A device's part in its pair's conversation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Role {
-    pub(crate) conversation: ConversationId,
-    /// The conversation's index at the oracle.
-    pub(crate) log: usize,
-    pub(crate) reader: usize,
-    /// Only devices that send have one.
-    pub(crate) lane: Option<u32>,
-    /// Newest seq before the run.
-    pub(crate) base: u64,
-}
-
-/// What the sessions tell and the run watches.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) oracle: Oracle,
-    pub(crate) measure: Measure,
-    pub(crate) planted: Planted,
-    pub(crate) synced: usize,
-    /// By pair: the conversation and its newest seq.
-    pub(crate) opened: Vec<Option<(ConversationId, u64)>>,
-    /// By device.
-    pub(crate) roles: Vec<Option<Role>>,
-    pub(crate) armed: usize,
-    /// Sends without an answer.
-    pub(crate) under_way: u64,
-    /// Due messages that were taken from the pacer.
-    pub(crate) taken: u64,
-    /// Acknowledged, delivered: of the whole run, for the progress line.
-    pub(crate) acknowledged: u64,
-    pub(crate) delivered: u64,
-    pub(crate) audited: usize,
-    pub(crate) left: usize,
-    pub(crate) errors: u64,
-    pub(crate) notes: Vec<String>,
-    pub(crate) stats: Stats,
-}
-
-impl State {
-    pub(crate) fn error(&mut self, words: impl FnOnce() -> String) {
-        self.errors += 1;
-        if self.notes.len() < MAX_NOTES {
-            self.notes.push(words());
-        }
-    }
-}
-
-/// What all sessions share. One thread runs them all: the lock is never waited for.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) state: Mutex<State>,
-    pub(crate) phase: watch::Sender<Phase>,
-    pub(crate) scenario: Scenario,
-    pub(crate) seed: u64,
-    pub(crate) origin: Instant,
-    /// `origin` as Unix microseconds.
-    pub(crate) origin_us: u64,
-}
-
-impl Shared {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Unix microseconds that never run backwards.
-    pub(crate) fn now_us(&self) -> u64 {
-        self.origin_us + u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX / 2)
-    }
-}
 
 /// A send without an answer.
 #[derive(Debug)]
 struct UnderWay {
     number: u32,
     hash: u64,
-    /// See [`Oracle::floor`].
+    /// See [`crate::oracle::Oracle::floor`].
     floor: u64,
 }
 

@@ -16,7 +16,7 @@ fn scenario(text: &str) -> Scenario {
 }
 
 fn run_against(server: &FakeServer, text: &str, plant: Option<Plant>) -> (Report, Remarks) {
-    let options = Options { url: Some(server.url()), seed: 5, plant };
+    let options = Options { url: Some(server.url()), seed: 5, plant, watcher: None };
     run(&scenario(text), &options).unwrap()
 }
 
