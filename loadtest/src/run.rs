@@ -191,7 +191,8 @@ impl Run {
             // A restarted node should be found again soon.
             backoff_base_ms: 100,
             backoff_max_ms: 2_000,
-            max_pending_sends: 1024,
+            // Idle sessions are told little at a time, and there are many of them.
+            read_buffer_bytes: if s.kind == Kind::Idle { 1024 } else { 4096 },
             ..Config::default()
         });
         let connecting = Arc::new(Semaphore::new(s.connecting));
@@ -209,7 +210,7 @@ impl Run {
             let driver = Driver::new(Arc::clone(&config), login.access_token, None);
             let shared = Arc::clone(&self.shared);
             let session = Session::new(shared, index, login.user, user / 2, leads, driver, queue);
-            tokio::spawn(session.run(Arc::clone(&connecting)));
+            tokio::spawn(Box::new(session).run(Arc::clone(&connecting)));
         }
         dues
     }

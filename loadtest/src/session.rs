@@ -71,8 +71,9 @@ impl Session {
         }
     }
 
-    /// Lives through all phases.
-    pub(crate) async fn run(mut self, connecting: Arc<Semaphore>) {
+    /// Lives through all phases. Boxed, as is the farewell: thousands of these are held at a time,
+    /// and a future holds whatever is moved into it twice.
+    pub(crate) async fn run(mut self: Box<Self>, connecting: Arc<Semaphore>) {
         let mut permit = connecting.acquire_owned().await.ok();
         let mut phase = self.shared.phase.subscribe();
         while self.phase != Phase::Leave {
@@ -95,7 +96,8 @@ impl Session {
         }
         drop(permit);
         let (stats, shared) = (self.driver.stats(), Arc::clone(&self.shared));
-        self.driver.leave().await;
+        let Self { driver, .. } = *self;
+        Box::pin(driver.leave()).await;
         let mut state = shared.state();
         state.left += 1;
         let sum = &mut state.stats;
