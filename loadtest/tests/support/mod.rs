@@ -99,6 +99,7 @@ async fn serve(listener: std::net::TcpListener, address: SocketAddr, temper: Tem
     let listener = TcpListener::from_std(listener).unwrap();
     let world = Arc::new(Mutex::new(World::default()));
     while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
         let world = Arc::clone(&world);
         tokio::spawn(async move {
             let mut start = [0; 4];
