@@ -1,1 +1,32 @@
-//! The load-test harness: scenarios, oracle, report.
+//! The load-test harness: it tests a node over the wire as a stranger would.
+//!
+//! ```text
+//! scenario.rs  what to do            body.rs     what a message carries
+//! node.rs      a node of its own     accounts.rs who takes part
+//! session.rs   one device's task     pacer.rs    when sends are due (open loop)
+//! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
+//! run.rs       the phases of a run   report.rs   JSON and table
+//! ```
+//!
+//! It knows nothing of the server's inside: only the protocol, the client library, and the
+//! start-up line of `rookery serve`.
+
+mod accounts;
+mod body;
+pub mod cli;
+mod measure;
+mod node;
+pub mod oracle;
+mod pacer;
+mod plant;
+mod procfs;
+mod progress;
+pub mod report;
+mod run;
+pub mod scenario;
+mod session;
+mod shared;
+
+pub use plant::Plant;
+pub use progress::Watcher;
+pub use run::{Options, RunError, run};

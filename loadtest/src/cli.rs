@@ -1,0 +1,85 @@
+//! The command line.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
+
+use crate::plant::Plant;
+use crate::run::{Options, run};
+use crate::scenario::Scenario;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Load test of a Rookery server, with an oracle that finds what was lost, duplicated, reordered
+/// or left out.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a scenario. Exit status: 0 clean, 1 a fault was found, 2 it could not run.
+    Run {
+        /// The scenario file, for example loadtest/scenarios/pairs.toml.
+        scenario: PathBuf,
+        /// A running node, for example http://127.0.0.1:8080.
+        #[arg(long, conflicts_with = "spawn", required_unless_present = "spawn")]
+        url: Option<String>,
+        /// Start this many nodes on a temporary directory and end them afterwards.
+        #[arg(long, value_name = "N")]
+        spawn: Option<u32>,
+        /// Write the report there.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Accounts, order and content are drawn from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Plant a fault into the harness's receive path: the oracle must find it.
+        #[arg(long, value_enum)]
+        plant: Option<Plant>,
+    },
+}
+
+/// Parses the command line, runs, prints; returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Command::Run { scenario, url, spawn, json, seed, plant } = Arguments::parse().command;
+    match carry_out(&scenario, url, spawn, json, seed, plant) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(words) => {
+            eprintln!("rookery-loadtest: {words}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn carry_out(
+    file: &PathBuf,
+    url: Option<String>,
+    spawn: Option<u32>,
+    json: Option<PathBuf>,
+    seed: u64,
+    plant: Option<Plant>,
+) -> Result<bool, String> {
+    if let Some(n) = spawn
+        && n != 1
+    {
+        return Err(format!(
+            "--spawn {n}: only one node can be spawned, clusters are not there yet"
+        ));
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let scenario =
+        Scenario::parse(&text).map_err(|e| format!("{} is not valid:\n{e}", file.display()))?;
+    let options = Options { url, seed, plant, watcher: None };
+    let (report, remarks) = run(&scenario, &options).map_err(|e| e.to_string())?;
+    print!("{}", report.table(&remarks));
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
+        std::fs::write(&path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(report.clean())
+}

@@ -1,0 +1,429 @@
+//! The phases of a run: accounts, connections, conversations, load, settling, reading back.
+
+use crate::accounts;
+use crate::body;
+use crate::node::Node;
+use crate::pacer::{self, Pacer};
+use crate::plant::Plant;
+use crate::procfs;
+use crate::progress::{self, Watcher};
+use crate::report::{Client, Remarks, Report, Server};
+use crate::scenario::{Kind, MAX_SESSIONS, Scenario};
+use crate::session::Session;
+use crate::shared::{Phase, Role, Shared, State};
+use rookery_client::{Config, Driver, Login};
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::sleep;
+
+/// How often a phase looks whether it is over.
+const LOOK: Duration = Duration::from_millis(5);
+/// Longest time for all sessions to connect and open their conversations.
+const SET_UP: Duration = Duration::from_secs(300);
+/// A server's memory is read after this pause, so that what just ended is given back.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Where and how to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A node that runs already (`http://host:port`); none: one is spawned.
+    pub url: Option<String>,
+    /// Accounts, order and content are drawn from it.
+    pub seed: u64,
+    /// A fault that the oracle must find.
+    pub plant: Option<Plant>,
+    /// Is told, many times a second, how many messages were acknowledged so far: for whoever has
+    /// something to do to the server in the middle of a run.
+    pub watcher: Option<Watcher>,
+}
+
+/// Why a run could not be carried out. It says nothing about the server's correctness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError(String);
+
+impl RunError {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Runs a scenario to its end.
+///
+/// # Errors
+/// [`RunError`] when it could not be carried out; what the server did wrong is in the report.
+pub fn run(scenario: &Scenario, options: &Options) -> Result<(Report, Remarks), RunError> {
+    let files = procfs::raise_open_files();
+    let needed = scenario.sessions() + scenario.signing_up + (20_000 - MAX_SESSIONS) / 5;
+    if (needed as u64) > files {
+        return Err(RunError::new(format!(
+            "{} sessions need {needed} open files, this process may have {files}",
+            scenario.sessions()
+        )));
+    }
+    // One thread: the load generator shares the machine with the server, and threads that wake
+    // each other would cost more than they bring.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| RunError::new(e.to_string()))?;
+    let node = match &options.url {
+        Some(_) => None,
+        None => Some(Node::spawn()?),
+    };
+    let outcome = runtime.block_on(Run::new(scenario, options, node.as_ref())?.carry_out());
+    let ended = node.map_or(Ok(()), Node::end);
+    let (mut report, mut remarks) = outcome?;
+    if let Err(e) = ended {
+        report.errors += 1;
+        remarks.findings.push(e.to_string());
+    }
+    Ok((report, remarks))
+}
+
+struct Run {
+    shared: Arc<Shared>,
+    base: String,
+    store: Option<String>,
+    server: Option<u32>,
+    progress: bool,
+    watcher: Option<Watcher>,
+    signed_up: Arc<AtomicUsize>,
+}
+
+impl Run {
+    fn new(scenario: &Scenario, options: &Options, node: Option<&Node>) -> Result<Self, RunError> {
+        let base = match (node, &options.url) {
+            (Some(node), _) => node.url.clone(),
+            (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+            (None, None) => return Err(RunError::new("neither an address nor a node")),
+        };
+        if scenario.users() > body::MAX_LANES {
+            return Err(RunError::new("too many users"));
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let state = State::new(scenario, options.plant)?;
+        let shared = Shared {
+            state: Mutex::new(state),
+            phase: watch::Sender::new(Phase::Connect),
+            scenario: scenario.clone(),
+            seed: options.seed,
+            origin: Instant::now(),
+            origin_us: u64::try_from(wall.as_micros()).unwrap_or(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            base,
+            store: node.and_then(|n| n.store.clone()),
+            server: node.map(Node::pid),
+            progress: std::io::stderr().is_terminal(),
+            watcher: options.watcher.clone(),
+            signed_up: Arc::new(AtomicUsize::new(0)),
+        })
+    }
+
+    async fn carry_out(self) -> Result<(Report, Remarks), RunError> {
+        let ticker = self.progress.then(|| {
+            tokio::spawn(progress::show(Arc::clone(&self.shared), Arc::clone(&self.signed_up)))
+        });
+        let watched = self
+            .watcher
+            .clone()
+            .map(|watcher| tokio::spawn(progress::tell(Arc::clone(&self.shared), watcher)));
+        let outcome = self.phases().await;
+        if let Some(watched) = watched {
+            watched.abort();
+        }
+        if let Some(ticker) = ticker {
+            ticker.abort();
+            progress::clear();
+        }
+        outcome
+    }
+
+    async fn phases(&self) -> Result<(Report, Remarks), RunError> {
+        let s = &self.shared.scenario;
+        let done = Arc::clone(&self.signed_up);
+        let (seed, users) = (self.shared.seed, s.users());
+        let logins =
+            accounts::log_in_all(&self.base, seed, users, s.devices, s.signing_up, done).await?;
+        sleep(SETTLE).await;
+        let rss_before = self.server.and_then(procfs::rss_bytes);
+
+        let dues = self.connect(logins);
+        let start = Instant::now();
+        let sessions = s.sessions();
+        self.wait("connect", SET_UP, |st| st.synced >= sessions).await?;
+        let connects_per_s = sessions as f64 / start.elapsed().as_secs_f64();
+
+        self.converse().await?;
+        let load = self.load(dues, rss_before).await;
+        self.settle(load.pacer.as_ref()).await;
+        self.audit().await;
+
+        self.enter(Phase::Leave);
+        let left = self.wait("leave", SET_UP, |st| st.left >= sessions).await;
+        let mut state = self.shared.state();
+        if let Err(e) = left {
+            state.error(|| e.to_string());
+        }
+        Ok(self.report(&mut state, &load, connects_per_s))
+    }
+
+    /// Starts all sessions; returns the open loop's queues.
+    fn connect(&self, logins: Vec<Login>) -> Vec<mpsc::Sender<u64>> {
+        let s = &self.shared.scenario;
+        let endpoints = logins.first().map(|l| l.websocket.clone()).into_iter().collect();
+        let config = Arc::new(Config {
+            endpoints,
+            agent: concat!("rookery-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
+            // A restarted node should be found again soon.
+            backoff_base_ms: 100,
+            backoff_max_ms: 2_000,
+            // Idle sessions are told little at a time, and there are many of them.
+            read_buffer_bytes: if s.kind == Kind::Idle { 1024 } else { 4096 },
+            ..Config::default()
+        });
+        let connecting = Arc::new(Semaphore::new(s.connecting));
+        let mut dues = Vec::new();
+        for (index, login) in logins.into_iter().enumerate() {
+            let user = index / s.devices;
+            let first = index.is_multiple_of(s.devices);
+            let even = user.is_multiple_of(2);
+            let queue = (s.kind == Kind::Pairs && first && (even || !s.one_way)).then(|| {
+                let (sender, receiver) = mpsc::channel(pacer::QUEUE);
+                dues.push(sender);
+                receiver
+            });
+            let leads = (first && even).then(|| accounts::name(self.shared.seed, user + 1));
+            let driver = Driver::new(Arc::clone(&config), login.access_token, None);
+            let shared = Arc::clone(&self.shared);
+            let session = Session::new(shared, index, login.user, user / 2, leads, driver, queue);
+            tokio::spawn(Box::new(session).run(Arc::clone(&connecting)));
+        }
+        dues
+    }
+
+    /// Opens the conversations and gives each device its part.
+    async fn converse(&self) -> Result<(), RunError> {
+        let s = &self.shared.scenario;
+        let (talking, sessions) = (s.talking_pairs(), s.sessions());
+        self.enter(Phase::Open);
+        self.wait("open conversations", SET_UP, |st| {
+            st.opened.iter().take(talking).all(Option::is_some)
+        })
+        .await?;
+        {
+            let mut state = self.shared.state();
+            let opened = std::mem::take(&mut state.opened);
+            for (pair, found) in opened.iter().enumerate() {
+                let Some((conversation, base)) = *found else { continue };
+                let log = state.oracle.conversation(base);
+                for device in 0..2 * s.devices {
+                    let sends = device.is_multiple_of(s.devices) && (device == 0 || !s.one_way);
+                    let role = Role {
+                        conversation,
+                        log,
+                        reader: state.oracle.reader(log),
+                        lane: sends.then(|| state.oracle.lane(log)),
+                        base,
+                    };
+                    if let Some(at) = state.roles.get_mut(pair * 2 * s.devices + device) {
+                        *at = Some(role);
+                    }
+                }
+            }
+        }
+        self.enter(Phase::Arm);
+        self.wait("arm", SET_UP, |st| st.armed >= sessions).await
+    }
+
+    /// The load itself; returns what was seen of the processes meanwhile.
+    async fn load(&self, dues: Vec<mpsc::Sender<u64>>, rss_before: Option<u64>) -> Load {
+        let s = &self.shared.scenario;
+        let (server_cpu, client_cpu) = self.cpu();
+        let mut load = Load { rss_before, ..Load::default() };
+        if s.kind == Kind::Idle {
+            self.enter(Phase::Hold);
+            sleep(Duration::from_secs_f64(s.duration_s)).await;
+            load.rss = self.server.and_then(procfs::rss_bytes);
+            load.duration_s = s.duration_s;
+            self.shared.state().measure.from_us = self.shared.now_us();
+            self.enter(Phase::Run);
+            let expected = self.expected_probes();
+            // What does not come in time is found when the run settles.
+            let settle = Duration::from_secs_f64(s.settle_s);
+            drop(self.wait("probe", settle, |st| st.acknowledged >= expected).await);
+        } else {
+            let shared = &self.shared;
+            self.enter(Phase::Run);
+            load.pacer = (s.kind == Kind::Pairs)
+                .then(|| Pacer::start(dues, s.rate, shared.seed, shared.origin, shared.origin_us));
+            sleep(Duration::from_secs_f64(s.warmup_s)).await;
+            let start = Instant::now();
+            self.shared.state().measure.from_us = self.shared.now_us();
+            sleep(Duration::from_secs_f64(s.duration_s)).await;
+            let enough = |st: &State| st.measure.acknowledged >= s.at_least;
+            if s.kind == Kind::Saturate {
+                let more = Duration::from_secs_f64(s.duration_s * 9.0);
+                drop(self.wait("saturate", more, enough).await);
+            }
+            self.shared.state().measure.until_us = self.shared.now_us();
+            load.duration_s = start.elapsed().as_secs_f64();
+            load.rss = self.server.and_then(procfs::rss_bytes);
+        }
+        let (server_now, client_now) = self.cpu();
+        let spent = |a: Option<f64>, b: Option<f64>| Some(b? - a?);
+        load.server_cpu = spent(server_cpu, server_now);
+        load.client_cpu = spent(client_cpu, client_now);
+        load
+    }
+
+    /// Waits until everything under way was answered and everybody was given everything.
+    async fn settle(&self, pacer: Option<&Pacer>) {
+        let longest = Duration::from_secs_f64(self.shared.scenario.settle_s);
+        if let Some(pacer) = pacer {
+            pacer.stop();
+        }
+        self.enter(Phase::Drain);
+        let issued = || pacer.map_or(0, |p| p.issued.load(Ordering::SeqCst));
+        let answered =
+            self.wait("answers", longest, |st| st.under_way == 0 && st.taken == issued()).await;
+        let caught_up =
+            self.wait("deliveries", longest, |st| st.oracle.readers_behind() == 0).await;
+        let mut state = self.shared.state();
+        if answered.is_err() {
+            let open = state.under_way + issued() - state.taken;
+            state.error(|| format!("{open} sends have no answer"));
+        }
+        if caught_up.is_err() {
+            let behind = state.oracle.readers_behind();
+            state.error(|| format!("{behind} devices were not given everything"));
+        }
+        let dropped = pacer.map_or(0, |p| p.dropped.load(Ordering::SeqCst));
+        if dropped > 0 {
+            state.error(|| format!("{dropped} due messages found a full queue"));
+        }
+    }
+
+    /// Reads every history back.
+    async fn audit(&self) {
+        let talking = self.shared.scenario.talking_pairs();
+        self.enter(Phase::Audit);
+        if self.wait("audit", SET_UP, |st| st.audited >= talking).await.is_err() {
+            let mut state = self.shared.state();
+            let audited = state.audited;
+            state.error(|| format!("{audited} of {talking} histories were read back"));
+        }
+    }
+
+    fn report(&self, state: &mut State, load: &Load, connects_per_s: f64) -> (Report, Remarks) {
+        let s = &self.shared.scenario;
+        let sessions = s.sessions();
+        let verdict = std::mem::take(&mut state.oracle).finish();
+        let per_s = |n: u64| n as f64 / load.duration_s.max(1e-9);
+        let growth = load.rss.zip(load.rss_before).map(|(now, before)| now.saturating_sub(before));
+        let report = Report {
+            scenario: s.name.clone(),
+            seed: self.shared.seed,
+            nodes: 1,
+            store: self.store.clone(),
+            duration_s: load.duration_s,
+            sessions,
+            acknowledged: state.measure.acknowledged,
+            delivered: state.measure.delivered,
+            lost: verdict.counts.lost,
+            duplicated: verdict.counts.duplicated,
+            reordered: verdict.counts.reordered,
+            gaps: verdict.counts.gaps,
+            errors: state.errors,
+            acknowledged_per_s: per_s(state.measure.acknowledged),
+            deliveries_per_s: per_s(state.measure.delivered),
+            connects_per_s,
+            send_ack_ms: state.measure.send_ack_ms(),
+            deliver_ms: state.measure.deliver_ms(),
+            server: Server {
+                rss_bytes: load.rss,
+                rss_per_session_bytes: growth
+                    .filter(|_| s.kind == Kind::Idle)
+                    .map(|bytes| bytes / sessions as u64),
+                cpu_s: load.server_cpu,
+            },
+            client: Client { cpu_s: load.client_cpu },
+        };
+        let mut findings = verdict.findings;
+        findings.append(&mut state.notes);
+        let stats = state.stats;
+        let remarks = Remarks {
+            reconnects: stats.connects.saturating_sub(sessions as u64),
+            resumes: stats.resumes,
+            retries: stats.retries,
+            refusals: stats.refusals,
+            filled: stats.gaps,
+            repeats: stats.repeats,
+            findings,
+        };
+        (report, remarks)
+    }
+
+    fn expected_probes(&self) -> u64 {
+        let s = &self.shared.scenario;
+        let senders = s.talking_pairs() * if s.one_way { 1 } else { 2 };
+        (senders * s.probes) as u64
+    }
+
+    fn cpu(&self) -> (Option<f64>, Option<f64>) {
+        (self.server.and_then(procfs::cpu_s), procfs::cpu_s(std::process::id()))
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.shared.phase.send_replace(phase);
+    }
+
+    async fn wait(
+        &self,
+        what: &str,
+        longest: Duration,
+        over: impl Fn(&State) -> bool,
+    ) -> Result<(), RunError> {
+        let start = Instant::now();
+        loop {
+            if over(&self.shared.state()) {
+                return Ok(());
+            }
+            if start.elapsed() > longest {
+                let state = self.shared.state();
+                return Err(RunError::new(format!(
+                    "{what}: not over after {} s ({} of {} sessions connected; {})",
+                    longest.as_secs(),
+                    state.synced,
+                    self.shared.scenario.sessions(),
+                    state.notes.join("; ")
+                )));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// What was seen while the load ran.
+#[derive(Debug, Default)]
+struct Load {
+    pacer: Option<Pacer>,
+    duration_s: f64,
+    rss_before: Option<u64>,
+    rss: Option<u64>,
+    server_cpu: Option<f64>,
+    client_cpu: Option<f64>,
+}

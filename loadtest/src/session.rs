@@ -1,0 +1,333 @@
+//! One device of the run: its connection, what it sends, and what it tells the oracle.
+
+use crate::body;
+use crate::oracle::Value;
+use crate::scenario::Kind;
+use crate::shared::{Phase, Role, Shared, State};
+use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
+use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
+use rookery_protocol::server::HistoryPage;
+use rookery_protocol::{ClientMsgId, ConversationId, Direction, Entry, EntryKind, UserId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Sends handed to the client library at a time in the open loop; later ones stay in the queue.
+const MAX_HANDED: usize = 512;
+
+/// A send without an answer.
+#[derive(Debug)]
+struct UnderWay {
+    number: u32,
+    hash: u64,
+    /// See [`crate::oracle::Oracle::floor`].
+    floor: u64,
+}
+
+/// One device.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    /// Index of the device among all.
+    pub(crate) index: usize,
+    pub(crate) user: UserId,
+    /// Whom to open the pair's conversation with; only for the device that does.
+    pub(crate) leads: Option<String>,
+    /// Index of its pair.
+    pub(crate) pair: usize,
+    pub(crate) driver: Driver,
+    /// When messages are due, in the open loop.
+    pub(crate) dues: Option<mpsc::Receiver<u64>>,
+    phase: Phase,
+    synced: bool,
+    role: Option<Role>,
+    next_number: u32,
+    under_way: VecDeque<UnderWay>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        user: UserId,
+        pair: usize,
+        leads: Option<String>,
+        driver: Driver,
+        dues: Option<mpsc::Receiver<u64>>,
+    ) -> Self {
+        Self {
+            shared,
+            index,
+            user,
+            leads,
+            pair,
+            driver,
+            dues,
+            phase: Phase::Connect,
+            synced: false,
+            role: None,
+            next_number: 0,
+            under_way: VecDeque::new(),
+        }
+    }
+
+    /// Lives through all phases. Boxed, as is the farewell: thousands of these are held at a time,
+    /// and a future holds whatever is moved into it twice.
+    pub(crate) async fn run(mut self: Box<Self>, connecting: Arc<Semaphore>) {
+        let mut permit = connecting.acquire_owned().await.ok();
+        let mut phase = self.shared.phase.subscribe();
+        while self.phase != Phase::Leave {
+            let room = self.driver.pending_sends() < MAX_HANDED;
+            tokio::select! {
+                biased;
+                event = self.driver.next() => match event {
+                    Some(event) => self.events(event),
+                    None => break,
+                },
+                due = next_due(&mut self.dues), if room => self.due(due),
+                changed = phase.changed() => {
+                    let now = *phase.borrow_and_update();
+                    self.enter(if changed.is_ok() { now } else { Phase::Leave });
+                }
+            }
+            if self.synced {
+                permit = None;
+            }
+        }
+        drop(permit);
+        let (stats, shared) = (self.driver.stats(), Arc::clone(&self.shared));
+        let Self { driver, .. } = *self;
+        Box::pin(driver.leave()).await;
+        let mut state = shared.state();
+        state.left += 1;
+        let sum = &mut state.stats;
+        sum.connects += stats.connects;
+        sum.resumes += stats.resumes;
+        sum.repeats += stats.repeats;
+        sum.gaps += stats.gaps;
+        sum.retries += stats.retries;
+        sum.refusals += stats.refusals;
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        match phase {
+            Phase::Open if self.pair < shared.scenario.talking_pairs() => {
+                if let Some(partner) = &self.leads
+                    && let Err(e) = self.driver.open_direct(partner)
+                {
+                    state.error(|| format!("open_direct: {e}"));
+                }
+            }
+            Phase::Arm => {
+                self.role = state.roles.get(self.index).copied().flatten();
+                if let Some(role) = self.role {
+                    self.driver.track(role.conversation, role.base);
+                }
+                state.armed += 1;
+            }
+            Phase::Run => {
+                let first = match shared.scenario.kind {
+                    Kind::Pairs => 0,
+                    Kind::Saturate => shared.scenario.in_flight,
+                    Kind::Idle => 1,
+                };
+                let now_us = shared.now_us();
+                (0..first).for_each(|_| self.send(&mut state, now_us));
+            }
+            Phase::Audit if self.leads.is_some() => {
+                if let Some(role) = self.role {
+                    self.ask_history(&mut state, role, role.base);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Works off an event and all others that are here already, under one lock.
+    fn events(&mut self, first: Event) {
+        let shared = Arc::clone(&self.shared);
+        let now_us = shared.now_us();
+        let mut state = shared.state();
+        let mut next = Some(first);
+        while let Some(event) = next {
+            self.event(&mut state, event, now_us);
+            next = self.driver.try_next();
+        }
+    }
+
+    fn event(&mut self, state: &mut State, event: Event, now_us: u64) {
+        match event {
+            Event::Message { conversation, entry } => {
+                self.message(state, conversation, &entry, now_us);
+            }
+            Event::Sent(sent) => self.sent(state, sent, now_us),
+            Event::CaughtUp { .. } if !self.synced => {
+                self.synced = true;
+                state.synced += 1;
+            }
+            Event::Reply { result: Ok(Reply::Conversation(c)), .. } => {
+                if let Some(opened) = state.opened.get_mut(self.pair) {
+                    *opened = Some((c.info.conversation, c.info.head));
+                }
+            }
+            Event::Reply { result: Ok(Reply::History(page)), .. } => self.page(state, *page),
+            Event::Reply { result: Err(e), .. } => {
+                state.error(|| format!("device {}: request failed: {e}", self.index));
+                if self.phase == Phase::Audit {
+                    state.audited += 1;
+                }
+            }
+            Event::SendFailed { client_msg_id, refusal, .. } => {
+                state.error(|| format!("device {}: send failed: {refusal}", self.index));
+                self.take_under_way(state, client_msg_id);
+                self.next_in_loop(state, now_us);
+            }
+            Event::Missing { from, to, .. } => {
+                if let Some(role) = self.role {
+                    state.oracle.missing(role.reader, from, to);
+                }
+            }
+            Event::ServerError(refusal) => {
+                state.error(|| format!("device {}: {refusal}", self.index));
+            }
+            Event::Closed(reason) if self.phase != Phase::Leave => {
+                state.error(|| format!("device {} was closed: {reason:?}", self.index));
+            }
+            _ => {}
+        }
+    }
+
+    fn message(
+        &mut self,
+        state: &mut State,
+        conversation: ConversationId,
+        entry: &Entry,
+        now_us: u64,
+    ) {
+        let Some(role) = self.role.filter(|r| r.conversation == conversation) else {
+            return state.error(|| format!("device {}: a message not for it", self.index));
+        };
+        let value = body::entry_value(entry);
+        let (_, _, due_us) = body::read_id(entry.client_msg_id);
+        state.planted.deliver(&mut state.oracle, role.reader, value, entry.seq);
+        state.measure.delivered(due_us, now_us);
+        state.delivered += 1;
+    }
+
+    fn sent(&mut self, state: &mut State, sent: Sent, now_us: u64) {
+        let Some(role) = self.role else { return };
+        let (lane, number, due_us) = body::read_id(sent.client_msg_id);
+        let answered =
+            if sent.answer { self.take_under_way(state, sent.client_msg_id) } else { None };
+        let value = match &answered {
+            Some(under_way) => Value { lane, number, hash: under_way.hash },
+            None => {
+                let shared = &self.shared;
+                let text = body::body(shared.seed, lane, number, shared.scenario.body_bytes);
+                body::value(sent.client_msg_id, self.user, &text)
+            }
+        };
+        if let Some(under_way) = answered {
+            state.oracle.acknowledged(value, sent.seq, under_way.floor, sent.course);
+            state.measure.acknowledged(due_us, now_us);
+            state.acknowledged += 1;
+        }
+        if sent.placed {
+            state.oracle.delivered(role.reader, value, sent.seq);
+        }
+        if sent.answer {
+            self.next_in_loop(state, now_us);
+        }
+    }
+
+    fn take_under_way(&mut self, state: &mut State, id: ClientMsgId) -> Option<UnderWay> {
+        let (_, number, _) = body::read_id(id);
+        let at = self.under_way.iter().position(|u| u.number == number)?;
+        state.under_way -= 1;
+        self.under_way.remove(at)
+    }
+
+    /// The closed loop: an answer sends the next message.
+    fn next_in_loop(&mut self, state: &mut State, now_us: u64) {
+        let goes_on = match self.shared.scenario.kind {
+            Kind::Pairs => false,
+            Kind::Saturate => true,
+            Kind::Idle => (self.next_number as usize) < self.shared.scenario.probes,
+        };
+        if goes_on && self.phase == Phase::Run {
+            self.send(state, now_us);
+        }
+    }
+
+    /// The open loop: what is due goes out, all of it under one lock.
+    fn due(&mut self, first: u64) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let mut next = Some(first);
+        while let Some(due_us) = next {
+            state.taken += 1;
+            self.send(&mut state, due_us);
+            next = None;
+            if self.driver.pending_sends() < MAX_HANDED
+                && let Some(dues) = &mut self.dues
+            {
+                next = dues.try_recv().ok();
+            }
+        }
+    }
+
+    fn send(&mut self, state: &mut State, due_us: u64) {
+        let Some((role, lane)) = self.role.and_then(|r| Some((r, r.lane?))) else { return };
+        let number = self.next_number;
+        self.next_number += 1;
+        let body = body::body(self.shared.seed, lane, number, self.shared.scenario.body_bytes);
+        let client_msg_id = body::message_id(lane, number, due_us);
+        let hash = body::value(client_msg_id, self.user, &body).hash;
+        let message = Outgoing {
+            conversation: role.conversation,
+            client_msg_id,
+            kind: EntryKind::Text,
+            body,
+        };
+        if let Err(e) = self.driver.send(message) {
+            return state.error(|| format!("device {}: send: {e}", self.index));
+        }
+        let floor = state.oracle.floor(lane);
+        self.under_way.push_back(UnderWay { number, hash, floor });
+        state.under_way += 1;
+    }
+
+    fn ask_history(&mut self, state: &mut State, role: Role, after: u64) {
+        let (id, limit) = (role.conversation, MAX_HISTORY_ENTRIES);
+        if let Err(e) = self.driver.history(id, after, Direction::After, limit) {
+            state.error(|| format!("history: {e}"));
+            state.audited += 1;
+        }
+    }
+
+    fn page(&mut self, state: &mut State, page: HistoryPage) {
+        let Some(role) = self.role else { return };
+        for entry in &page.entries {
+            state.oracle.read_back(role.log, body::entry_value(entry), entry.seq);
+        }
+        match page.entries.last() {
+            Some(last) if page.more => self.ask_history(state, role, last.seq),
+            _ => state.audited += 1,
+        }
+    }
+}
+
+/// The next due time; never, without a queue or when the pacer is gone.
+async fn next_due(dues: &mut Option<mpsc::Receiver<u64>>) -> u64 {
+    let due = match dues {
+        Some(queue) => queue.recv().await,
+        None => None,
+    };
+    match due {
+        Some(due) => due,
+        None => std::future::pending().await,
+    }
+}
