@@ -1,1 +1,32 @@
-//! The virtual actors and the shards that host them.
+//! The virtual actors of Rookery and the shards that host them.
+//!
+//! The actors are pure state machines: `(now, message) -> effects`. They read no clock, no socket
+//! and no store; what they want done is data ([`Effect`]). `shell` performs the effects, and is the
+//! only part of this crate that knows tokio and ractor.
+//!
+//! ```text
+//! root (one-for-one)
+//! |- gateway        session shards        Session, one per connected device
+//! |- conversations  conversation shards   Conversation, one per active conversation
+//! `- presence       presence shards       Presence, one per user who is online or watched
+//! ```
+//!
+//! A panic in a virtual actor drops that actor alone; it is rebuilt from the store when the next
+//! message for it comes. A shard that fails is restarted by its supervisor with back-off; its
+//! inbox outlives it, its actors come back lazily. A supervisor whose children fail more often
+//! than its intensity allows fails itself, up to the root, which ends the node.
+//!
+//! How a message travels: `Session` checks it and tells `Conversation`, which gives it a place in
+//! the order, commits it and tells the `Presence` hub of each member, which tells that user's
+//! sessions; a session turns it into `Sent` (its own) or `Message` (all others).
+
+pub mod effect;
+pub mod fences;
+pub mod message;
+pub mod time;
+
+pub use effect::{ConnId, Effect, Query, QueryResult};
+pub use message::{
+    Batch, ConversationMsg, Envelope, Origin, PresenceMsg, SendAnswer, SessionMsg, SessionRef,
+};
+pub use time::Now;
