@@ -48,11 +48,7 @@ impl Fences {
     }
 
     /// A take-over ended: who waited for it, and the fence if there is one.
-    pub fn taken(
-        &mut self,
-        slot: Slot,
-        result: TakeOver,
-    ) -> (Vec<ConversationId>, Option<Fence>) {
+    pub fn taken(&mut self, slot: Slot, result: TakeOver) -> (Vec<ConversationId>, Option<Fence>) {
         let waiting = match self.slots.remove(&slot) {
             Some(SlotState::Taking(waiting)) => waiting,
             Some(held @ SlotState::Held(_)) => {

@@ -25,7 +25,10 @@ pub use codec::{DecodeError, RawFrame, frames};
 pub use error::{CloseCode, ErrorClass, ErrorCode};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, SessionId, UserId};
 pub use server::ServerFrame;
-pub use types::{Change, ConversationInfo, ConversationKind, Cursor, Direction, Entry, EntryKind, MarkKind, Status};
+pub use types::{
+    Change, ConversationInfo, ConversationKind, Cursor, Direction, Entry, EntryKind, MarkKind,
+    Status,
+};
 
 /// The WebSocket subprotocol a client offers and the server selects.
 pub const SUBPROTOCOL: &str = "rookery.v1";
