@@ -186,8 +186,8 @@ pub enum QueryResult {
     OpenDirect(Result<(ConversationInfo, UserId, bool), StoreError>),
     /// The conversation.
     Describe(Result<ConversationInfo, StoreError>),
-    /// One answer a user asked about, in order.
-    MayWatch(Result<Vec<bool>, StoreError>),
+    /// Those of the users asked about whom `me` may watch.
+    MayWatch(Result<Vec<UserId>, StoreError>),
     /// Unix milliseconds; none when never.
     LastSeen(Result<Option<u64>, StoreError>),
 }

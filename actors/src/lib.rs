@@ -20,9 +20,12 @@
 //! the order, commits it and tells the `Presence` hub of each member, which tells that user's
 //! sessions; a session turns it into `Sent` (its own) or `Message` (all others).
 
+pub mod conversation;
 pub mod effect;
 pub mod fences;
 pub mod message;
+pub mod presence;
+pub mod session;
 pub mod time;
 
 pub use effect::{ConnId, Effect, Query, QueryResult};

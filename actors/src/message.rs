@@ -114,6 +114,13 @@ pub enum SessionMsg {
     Attach(Attach),
     /// From the attached connection: frames, in order.
     Frames(ConnId, Vec<ClientFrame>),
+    /// From the attached connection: it verified a fresh access token.
+    Renewed {
+        /// The request to answer.
+        request: u32,
+        /// When the token expires, Unix milliseconds.
+        expires_ms: u64,
+    },
     /// From a connection: the socket is gone.
     Detached {
         /// Which connection.

@@ -49,6 +49,8 @@ pub struct Loaded {
     pub active_written_ms: u64,
     /// The members by rising id, at most [`FAN_OUT_LIMIT`].
     pub members: Vec<MemberState>,
+    /// The inbox log that pointers of an append go to.
+    pub inbox_epoch: u32,
     /// The snapshot all of this comes from.
     pub version: Version,
 }
@@ -95,6 +97,7 @@ impl<E: Engine> Store<E> {
             floor: facts.floor,
             active_written_ms,
             members: facts.members,
+            inbox_epoch: self.inbox_epoch().await?,
             version: view.version(),
         }))
     }

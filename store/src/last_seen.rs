@@ -6,6 +6,15 @@ use crate::plan::{Op, Plan};
 use crate::{keys, rows, store::Store};
 use rookery_protocol::UserId;
 
+/// The plan that notes that `user` was connected at `ms` (Unix milliseconds); an earlier time than
+/// the one held changes nothing, so it may be committed again at will.
+#[must_use]
+pub fn last_seen_plan(user: UserId, ms: u64) -> Plan {
+    let key = keys::own(keys::last_seen(user));
+    let value = keys::own(rows::encode_rising(ms));
+    Plan { guards: Vec::new(), ops: vec![Op::ByteMax { key, value }] }
+}
+
 impl<E: Engine> Store<E> {
     /// Notes that `user` was connected at `ms` (Unix milliseconds); an earlier time than the one
     /// held changes nothing.
@@ -13,9 +22,7 @@ impl<E: Engine> Store<E> {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Unresolved`].
     pub async fn set_last_seen(&self, user: UserId, ms: u64) -> Result<(), StoreError> {
-        let key = keys::own(keys::last_seen(user));
-        let value = keys::own(rows::encode_rising(ms));
-        let plan = Plan { guards: Vec::new(), ops: vec![Op::ByteMax { key, value }] };
+        let plan = last_seen_plan(user, ms);
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;

@@ -47,6 +47,7 @@ pub use error::StoreError;
 pub use fence::{Fence, Owner, TakeOver};
 pub use history::History;
 pub use inbox::{InboxPage, MAX_INBOX_PAGE, Pointer, PointerKind};
+pub use last_seen::last_seen_plan;
 pub use list::MAX_SCANNED;
 pub use marks::MarkUpdate;
 pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};

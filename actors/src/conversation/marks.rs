@@ -1,0 +1,91 @@
+//! The delivered and read marks of a conversation's members: they only rise, are gathered for a
+//! short time, written together, and told to the members only once they are durable.
+
+use crate::message::Receipts;
+use rookery_protocol::{ConversationId, MarkKind, UserId};
+use rookery_store::{MarkUpdate, MemberState};
+use std::collections::BTreeMap;
+
+/// Marks of one conversation.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// (delivered, read) as far as told by anybody, durable or not.
+    known: BTreeMap<UserId, (u64, u64)>,
+    /// What is to be written; by user and the kind's code.
+    dirty: BTreeMap<(UserId, u8), u64>,
+    due_at: Option<u64>,
+    writing: Vec<MarkUpdate>,
+}
+
+impl Marks {
+    pub(super) fn new(members: &[MemberState]) -> Self {
+        let known = members.iter().map(|m| (m.user, (m.delivered, m.read))).collect();
+        Self { known, ..Self::default() }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.dirty.is_empty() || !self.writing.is_empty()
+    }
+
+    /// When the gathered marks should be written, if there are any and none are being written.
+    pub(super) fn due_at(&self) -> Option<u64> {
+        if self.writing.is_empty() { self.due_at } else { None }
+    }
+
+    pub(super) fn due(&self, mono_ms: u64) -> bool {
+        self.due_at().is_some_and(|due| due <= mono_ms)
+    }
+
+    /// Raises a mark; reading implies delivery. True when gathering starts with it.
+    pub(super) fn raise(&mut self, user: UserId, kind: MarkKind, seq: u64, due_ms: u64) -> bool {
+        let Some((delivered, read)) = self.known.get_mut(&user) else { return false };
+        let mut raised = false;
+        if seq > *delivered {
+            *delivered = seq;
+            self.dirty.insert((user, MarkKind::Delivered.code()), seq);
+            raised = true;
+        }
+        if kind == MarkKind::Read && seq > *read {
+            *read = seq;
+            self.dirty.insert((user, MarkKind::Read.code()), seq);
+            raised = true;
+        }
+        if raised && self.due_at.is_none() {
+            self.due_at = Some(due_ms);
+            return true;
+        }
+        false
+    }
+
+    /// What to write now; nothing while a write is under way.
+    pub(super) fn take(&mut self) -> Vec<MarkUpdate> {
+        if !self.writing.is_empty() {
+            return Vec::new();
+        }
+        self.due_at = None;
+        self.writing = std::mem::take(&mut self.dirty)
+            .into_iter()
+            .map(|((user, kind), seq)| MarkUpdate { user, kind: MarkKind::from_code(kind), seq })
+            .collect();
+        self.writing.clone()
+    }
+
+    /// The write is durable: what to tell the members.
+    pub(super) fn written(&mut self, conversation: ConversationId) -> Option<Receipts> {
+        let written = std::mem::take(&mut self.writing);
+        if written.is_empty() {
+            return None;
+        }
+        let marks = written.into_iter().map(|m| (m.user, m.kind, m.seq)).collect();
+        Some(Receipts { conversation, marks })
+    }
+
+    /// The write failed: it is tried again at `due_ms`.
+    pub(super) fn not_written(&mut self, due_ms: u64) {
+        for update in std::mem::take(&mut self.writing) {
+            let mark = self.dirty.entry((update.user, update.kind.code())).or_insert(0);
+            *mark = update.seq.max(*mark);
+        }
+        self.due_at = Some(due_ms);
+    }
+}

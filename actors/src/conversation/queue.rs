@@ -1,0 +1,233 @@
+//! The sends of a conversation on their way to a place: admission, duplicates, batches.
+//!
+//! Sends stand in one line. One whose earlier attempt is being looked for stops those behind it,
+//! so that no sender's messages overtake each other.
+
+use crate::message::{Origin, Outgoing, SessionRef};
+use rookery_protocol::{ClientMsgId, Entry, UserId};
+use rookery_store::Known;
+use rookery_store::append::{content_hash, entry_bytes_bound};
+use std::collections::{HashMap, VecDeque};
+
+/// Most sends that wait.
+const MAX_QUEUED: usize = 4096;
+/// Most bytes of bodies that wait.
+const MAX_QUEUED_BYTES: usize = 2 * 1024 * 1024;
+/// Committed ids that are remembered without asking the store.
+const MAX_RECENT: usize = 256;
+
+/// What became of a send at the door.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It waits for its turn.
+    Queued,
+    /// It waits for the answer to a lookup.
+    LookUp,
+    /// It is in already.
+    Committed {
+        /// Its place.
+        seq: u64,
+        /// Its time.
+        time_ms: u64,
+    },
+    /// An earlier attempt waits or is in flight; its answer will serve.
+    Pending,
+    /// An earlier attempt had other content.
+    OtherContent,
+    /// No room.
+    Full,
+}
+
+struct Waiting {
+    send: Outgoing,
+    /// Set while its earlier attempt is being looked for.
+    lookup: Option<u64>,
+}
+
+struct Seen {
+    hash: u64,
+    /// Where it is, once it is committed.
+    place: Option<(u64, u64)>,
+    /// Who hears of it if it fails.
+    from: Origin,
+}
+
+type Key = (UserId, ClientMsgId);
+
+/// The line of sends, and what is known of ids.
+#[derive(Default)]
+pub(super) struct SendQueue {
+    line: VecDeque<Waiting>,
+    bytes: usize,
+    /// Sends that came before the conversation was loaded.
+    unchecked: Vec<Outgoing>,
+    seen: HashMap<Key, Seen>,
+    /// Committed ids, oldest first.
+    recent: VecDeque<Key>,
+}
+
+impl SendQueue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.line.is_empty() && self.unchecked.is_empty()
+    }
+
+    fn has_room(&self, send: &Outgoing) -> bool {
+        self.line.len() + self.unchecked.len() < MAX_QUEUED
+            && self.bytes + send.body.len() <= MAX_QUEUED_BYTES
+    }
+
+    /// Takes a send before anything is known of the conversation.
+    pub(super) fn admit_unchecked(&mut self, send: Outgoing) -> Admission {
+        if !self.has_room(&send) {
+            return Admission::Full;
+        }
+        self.bytes += send.body.len();
+        self.unchecked.push(send);
+        Admission::Pending
+    }
+
+    /// Gives back what came before the conversation was loaded, in order.
+    pub(super) fn take_unchecked(&mut self) -> Vec<Outgoing> {
+        let sends = std::mem::take(&mut self.unchecked);
+        let bytes: usize = sends.iter().map(|s| s.body.len()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        sends
+    }
+
+    /// Takes a send; with `lookup` it waits until that lookup is answered.
+    pub(super) fn admit(&mut self, send: Outgoing, lookup: Option<u64>) -> Admission {
+        let key = (send.from.session.user, send.id);
+        let hash = content_hash(send.kind, &send.body);
+        if let Some(seen) = self.seen.get_mut(&key) {
+            if seen.hash != hash {
+                return Admission::OtherContent;
+            }
+            if let Some((seq, time_ms)) = seen.place {
+                return Admission::Committed { seq, time_ms };
+            }
+            seen.from = send.from;
+            return Admission::Pending;
+        }
+        if !self.has_room(&send) {
+            return Admission::Full;
+        }
+        self.seen.insert(key, Seen { hash, place: None, from: send.from });
+        self.bytes += send.body.len();
+        self.line.push_back(Waiting { send, lookup });
+        if lookup.is_some() { Admission::LookUp } else { Admission::Queued }
+    }
+
+    /// The lookup found nothing: the send may go on.
+    pub(super) fn not_sent_before(&mut self, token: u64) {
+        if let Some(waiting) = self.line.iter_mut().find(|w| w.lookup == Some(token)) {
+            waiting.lookup = None;
+        }
+    }
+
+    /// The lookup found an earlier attempt: who asked, for what, and whether the content is the
+    /// same.
+    pub(super) fn sent_before(
+        &mut self,
+        token: u64,
+        known: Known,
+    ) -> Option<(SessionRef, ClientMsgId, bool)> {
+        let waiting = self.remove(token)?;
+        let key = (waiting.send.from.session.user, waiting.send.id);
+        let hash = content_hash(waiting.send.kind, &waiting.send.body);
+        let seen = self.seen.get_mut(&key)?;
+        let session = seen.from.session;
+        let same = hash == known.hash;
+        seen.hash = known.hash;
+        seen.place = Some((known.seq, known.time_ms));
+        self.remember(key);
+        Some((session, key.1, same))
+    }
+
+    /// The lookup failed: the send is refused, and who asked is told.
+    pub(super) fn refuse(&mut self, token: u64) -> Option<(SessionRef, ClientMsgId)> {
+        let waiting = self.remove(token)?;
+        let key = (waiting.send.from.session.user, waiting.send.id);
+        let seen = self.seen.remove(&key)?;
+        Some((seen.from.session, key.1))
+    }
+
+    fn remove(&mut self, token: u64) -> Option<Waiting> {
+        let at = self.line.iter().position(|w| w.lookup == Some(token))?;
+        let waiting = self.line.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(waiting.send.body.len());
+        Some(waiting)
+    }
+
+    /// The next entries, from the front of the line up to the first that waits for a lookup.
+    pub(super) fn next_batch(
+        &mut self,
+        first_seq: u64,
+        time_ms: u64,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some(front) = self.line.front() {
+            if front.lookup.is_some() || entries.len() >= max_entries || bytes >= max_bytes {
+                break;
+            }
+            let Some(Waiting { send, .. }) = self.line.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(send.body.len());
+            let entry = Entry {
+                seq: first_seq + entries.len() as u64,
+                sender: send.from.session.user,
+                device: send.from.device,
+                time_ms,
+                client_msg_id: send.id,
+                kind: send.kind,
+                body: send.body,
+            };
+            bytes += entry_bytes_bound(&entry);
+            entries.push(entry);
+        }
+        entries
+    }
+
+    /// The entries are durable.
+    pub(super) fn committed(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let key = (entry.sender, entry.client_msg_id);
+            if let Some(seen) = self.seen.get_mut(&key) {
+                seen.place = Some((entry.seq, entry.time_ms));
+                self.remember(key);
+            }
+        }
+    }
+
+    /// The entries were not (or not known to be) appended: who asked, for what.
+    pub(super) fn failed(&mut self, entries: &[Entry]) -> Vec<(SessionRef, ClientMsgId)> {
+        let ids = entries.iter().filter_map(|entry| {
+            let seen = self.seen.remove(&(entry.sender, entry.client_msg_id))?;
+            Some((seen.from.session, entry.client_msg_id))
+        });
+        ids.collect()
+    }
+
+    /// Takes everything out of the line: who asked, for what.
+    pub(super) fn drain(&mut self) -> Vec<(SessionRef, ClientMsgId)> {
+        let mut asked = Vec::with_capacity(self.line.len() + self.unchecked.len());
+        for Waiting { send, .. } in std::mem::take(&mut self.line) {
+            if let Some(seen) = self.seen.remove(&(send.from.session.user, send.id)) {
+                asked.push((seen.from.session, send.id));
+            }
+        }
+        asked.extend(std::mem::take(&mut self.unchecked).iter().map(|s| (s.from.session, s.id)));
+        self.bytes = 0;
+        asked
+    }
+
+    fn remember(&mut self, key: Key) {
+        self.recent.push_back(key);
+        if self.recent.len() > MAX_RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+    }
+}
