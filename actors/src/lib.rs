@@ -26,6 +26,7 @@ pub mod fences;
 pub mod message;
 pub mod presence;
 pub mod session;
+pub mod shell;
 pub mod time;
 
 pub use effect::{ConnId, Effect, Query, QueryResult};

@@ -125,13 +125,13 @@ impl Conversation {
             ConversationMsg::Committed(TOKEN_APPEND, outcome) => self.appended(now, outcome, out),
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
-            ConversationMsg::Flush => {
-                self.flushing = true;
-                self.wake(now, out);
-            }
+            ConversationMsg::Flush => self.flushing = true,
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
+        }
+        if self.flushing {
+            self.wake(now, out);
         }
     }
 

@@ -277,6 +277,9 @@ impl Session {
             let register = PresenceMsg::Register { session: self.me.session, device };
             self.tell_hub(self.me.user, register, out);
             self.timers.renew = Some(now.mono_ms + RENEW_MS);
+            for user in self.watched.clone() {
+                self.tell_hub(user, PresenceMsg::Watch(self.me), out);
+            }
             // Hints may have been lost with the hub.
             self.sync.wanted |= self.sync.started;
             self.pull(out);

@@ -1,0 +1,15 @@
+//! The shell: hosts the pure actors in ractor shards and performs their effects.
+//!
+//! The only part of the crate that knows tokio, ractor, clocks and randomness.
+
+mod inbox;
+mod kind;
+mod outbox;
+mod query;
+mod shard;
+mod supervisor;
+mod system;
+
+pub use inbox::Full;
+pub use outbox::{Event, Outbox};
+pub use system::{ActorSystem, StartError, SystemConfig};

@@ -1,0 +1,115 @@
+//! Carries out the questions of virtual actors on the store layer.
+
+use crate::effect::{Query, QueryResult, Span};
+use rookery_protocol::server::{ConversationPage, HistoryPage};
+use rookery_protocol::{ConversationId, ConversationInfo, Entry, UserId};
+use rookery_store::{ReadError, Store, StoreError};
+
+/// The answer to a question.
+pub(super) async fn run(store: &Store, query: Query) -> QueryResult {
+    match query {
+        Query::LoadConversation { conversation, at_least } => {
+            let loaded = store.load_conversation(conversation, at_least).await;
+            QueryResult::LoadConversation(loaded.map_err(Into::into))
+        }
+        Query::FindSent { conversation, sender, id, at_least } => {
+            let found = store.find_sent(conversation, sender, id, at_least).await;
+            QueryResult::FindSent(found.map_err(Into::into))
+        }
+        Query::Inbox { user, after, limit, at_least } => {
+            let page = store.inbox(user, after, limit, at_least).await;
+            QueryResult::Inbox(page.map_err(Into::into))
+        }
+        Query::Entries { spans, max_bytes } => {
+            QueryResult::Entries(entries(store, spans, max_bytes).await)
+        }
+        Query::History { request, me, conversation, anchor, direction, limit } => {
+            let page = store.history(me, conversation, anchor, direction, limit).await;
+            QueryResult::History(page.map(|page| HistoryPage {
+                request,
+                conversation,
+                entries: page.entries,
+                head: page.head,
+                floor: page.floor,
+                more: page.more,
+            }))
+        }
+        Query::Conversations { request, me, limit, after } => {
+            let list = store.list_conversations(me, limit, after).await;
+            QueryResult::Conversations(list.map(|(conversations, next)| ConversationPage {
+                request,
+                conversations,
+                next,
+            }))
+        }
+        Query::OpenDirect { me, name, now_ms } => {
+            QueryResult::OpenDirect(open_direct(store, me, &name, now_ms).await)
+        }
+        Query::Describe { me, conversation } => {
+            QueryResult::Describe(store.describe(me, conversation).await)
+        }
+        Query::MayWatch { me, others } => {
+            let shared = store.shares_conversation(me, &others).await;
+            QueryResult::MayWatch(shared.map(|shared| {
+                let allowed = others.into_iter().zip(shared).filter(|(_, shared)| *shared);
+                allowed.map(|(user, _)| user).collect()
+            }))
+        }
+        Query::LastSeen(user) => {
+            QueryResult::LastSeen(store.last_seen(user).await.map_err(Into::into))
+        }
+    }
+}
+
+/// The answer when the question could not be carried out at all.
+pub(super) fn failed(query: &Query) -> QueryResult {
+    let error = || StoreError::Read(ReadError::Unavailable("the read was given up".into()));
+    match query {
+        Query::LoadConversation { .. } => QueryResult::LoadConversation(Err(error())),
+        Query::FindSent { .. } => QueryResult::FindSent(Err(error())),
+        Query::Inbox { .. } => QueryResult::Inbox(Err(error())),
+        Query::Entries { .. } => QueryResult::Entries(Err(error())),
+        Query::History { .. } => QueryResult::History(Err(error())),
+        Query::Conversations { .. } => QueryResult::Conversations(Err(error())),
+        Query::OpenDirect { .. } => QueryResult::OpenDirect(Err(error())),
+        Query::Describe { .. } => QueryResult::Describe(Err(error())),
+        Query::MayWatch { .. } => QueryResult::MayWatch(Err(error())),
+        Query::LastSeen(_) => QueryResult::LastSeen(Err(error())),
+    }
+}
+
+async fn entries(
+    store: &Store,
+    spans: Vec<Span>,
+    max_bytes: usize,
+) -> Result<Vec<(ConversationId, Vec<Entry>)>, StoreError> {
+    let mut read = Vec::with_capacity(spans.len());
+    let mut left = max_bytes;
+    for Span { conversation, from, to } in spans {
+        let entries = store.entries(conversation, from, to, left).await?;
+        let whole = entries.last().is_some_and(|last| last.seq >= to);
+        // The frame and its header count too, roughly.
+        let bytes: usize = entries.iter().map(|entry| entry.body.len() + 64).sum();
+        left = left.saturating_sub(bytes);
+        read.push((conversation, entries));
+        if !whole || left == 0 {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+async fn open_direct(
+    store: &Store,
+    me: UserId,
+    name: &str,
+    now_ms: u64,
+) -> Result<(ConversationInfo, UserId, bool), StoreError> {
+    let other = store.account_by_name(name).await?.ok_or(StoreError::UnknownUser)?.user;
+    let mut candidate = [0; 8];
+    getrandom::fill(&mut candidate).map_err(|_| StoreError::Busy)?;
+    let candidate = ConversationId(u64::from_le_bytes(candidate));
+    let (conversation, created) = store.open_direct(me, other, candidate, now_ms).await?;
+    let info = store.describe(me, conversation).await?;
+    Ok((info, other, created))
+}
