@@ -9,7 +9,7 @@ use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;
 use ractor::{Actor, ActorRef};
-use rookery_protocol::{CloseCode, ConversationId, DeviceId, UserId};
+use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, UserId};
 use rookery_store::{Owner, Store, slot_of};
 use std::any::Any;
 use std::fmt;
@@ -239,20 +239,28 @@ impl ActorSystem {
         inbox.offer(item, MESSAGE_BYTES)
     }
 
-    /// Frames and news of a connection for its session; `bytes` is what they hold.
+    /// A message from outside the actors: the gateway's frames and news.
     ///
     /// # Errors
-    /// [`Full`]: nothing happened.
-    pub fn tell_session(&self, to: SessionRef, msg: SessionMsg, bytes: usize) -> Result<(), Full> {
-        let inbox = self.shared.session_inbox(to.user).ok_or(Full)?;
-        inbox.offer(Item::Tell(to, msg), MESSAGE_BYTES + bytes)
-    }
-
-    /// A connection is gone: told whether there is room or not.
-    pub fn detach(&self, to: SessionRef, msg: SessionMsg) {
-        if let Some(inbox) = self.shared.session_inbox(to.user) {
-            inbox.push(Item::Tell(to, msg));
+    /// [`Full`]: nothing happened. News that a connection is gone is always taken.
+    pub fn tell(&self, envelope: Envelope) -> Result<(), Full> {
+        match envelope {
+            Envelope::Session(to, msg) => {
+                let inbox = self.shared.session_inbox(to.user).ok_or(Full)?;
+                let bytes = weight(&msg);
+                let item = Item::Tell(to, msg);
+                match bytes {
+                    Some(bytes) => inbox.offer(item, bytes)?,
+                    None => inbox.push(item),
+                }
+            }
+            other => {
+                let mut outgoing = Outgoing::new(&self.shared);
+                outgoing.add(&self.shared, other);
+                outgoing.flush(&self.shared);
+            }
         }
+        Ok(())
     }
 
     /// Ends every session of a device.
@@ -265,16 +273,8 @@ impl ActorSystem {
         }
     }
 
-    /// Makes a virtual actor panic.
-    #[cfg(feature = "poison")]
-    pub fn poison(&self, envelope: Envelope) {
-        let mut outgoing = Outgoing::new(&self.shared);
-        outgoing.add(&self.shared, envelope);
-        outgoing.flush(&self.shared);
-    }
-
     /// Resolves when the supervision tree has ended, on purpose or because it gave up.
-    pub async fn ended(&self) {
+    pub async fn failed(&self) {
         // An error: the sender is gone, so the tree is.
         drop(self.ended.clone().wait_for(|ended| *ended).await);
     }
@@ -312,6 +312,22 @@ impl ActorSystem {
         if tokio::time::timeout(FLUSH_TIMEOUT, all).await.is_err() {
             tracing::warn!(kind = K::NAME, "actors did not finish in time");
         }
+    }
+}
+
+/// What a connection's message counts for in the inbox; `None`: it must not be refused.
+fn weight(msg: &SessionMsg) -> Option<usize> {
+    match msg {
+        SessionMsg::Detached { .. } => None,
+        SessionMsg::Frames(_, frames) => {
+            let frames = frames.iter().map(|frame| match frame {
+                ClientFrame::Send(send) => MESSAGE_BYTES + send.body.len(),
+                ClientFrame::Watch(watch) => MESSAGE_BYTES + watch.users.len() * 8,
+                _ => MESSAGE_BYTES,
+            });
+            Some(MESSAGE_BYTES + frames.sum::<usize>())
+        }
+        _ => Some(MESSAGE_BYTES),
     }
 }
 
