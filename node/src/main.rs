@@ -1,6 +1,6 @@
 //! The binary `rookery`: reads the configuration, starts a node, waits for a signal, ends it.
 //!
-//! Exit codes: 0 after a signal, 1 when the node can't start, 2 when the configuration or the
+//! Exit codes: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
 //! command line is wrong.
 
 use clap::Parser;
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const CANNOT_START: u8 = 1;
+const CANNOT_GO_ON: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 /// As shells tell a program that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -47,10 +48,18 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => return fail(CANNOT_START, &error),
     };
     say(&mut std::io::stdout(), &node.ready_line());
-    asked_to_end(&mut terminate, &mut interrupt).await;
-    tracing::info!("asked to end; a second signal ends at once");
+    let ended = tokio::select! {
+        () = asked_to_end(&mut terminate, &mut interrupt) => {
+            tracing::info!("asked to end; a second signal ends at once");
+            ExitCode::SUCCESS
+        }
+        () = node.failed() => {
+            tracing::error!("the actors can't go on: the node ends");
+            CANNOT_GO_ON.into()
+        }
+    };
     tokio::select! {
-        () = node.shutdown() => ExitCode::SUCCESS,
+        () = node.shutdown() => ended,
         () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
     }
 }

@@ -194,6 +194,11 @@ impl Node {
         self.state.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns when a part that the node can't do without has failed for good: the node must end.
+    pub async fn failed(&self) {
+        self.state.gateway.failed().await;
+    }
+
     /// Ends the node in order; everything acknowledged is durable, and the data directory is free
     /// for another node once this process lets go of the store's handles.
     pub async fn shutdown(mut self) {

@@ -1,39 +1,184 @@
-//! The door between HTTP and the actors: WebSocket connections and the start and end of what
-//! serves them. Until the actors are attached, it turns every connection away.
+//! The door between HTTP and the actors: WebSocket connections, and the start and end of what
+//! serves them.
+//!
+//! ```text
+//! upgrade      GET /v1/ws -> 101, one task a connection
+//! hello        the first frame: versions, token, device -> who it is
+//! connection   frames to the session, the session's frames to the socket, signs of life
+//! refusal      Error, Bye, close
+//! socket       the WebSocket itself: messages, fragments, time to write
+//! ```
+//!
+//! Safety: nothing reaches a session before its token was verified and its device found not to be
+//! revoked. Liveness: every wait of a connection has an end: for the upgrade, for `Hello`, for the
+//! store, for a sign of life, for the client to take what is written, for it to close.
 
-use crate::AppState;
-use crate::http::{ApiError, ErrorCode};
+mod connection;
+mod hello;
+mod meters;
+mod refusal;
+mod revoked;
+mod socket;
+mod upgrade;
+
+pub use upgrade::upgrade;
+
 use crate::store::Store;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use meters::Meters;
+use revoked::Revoked;
+use rookery_actors::ConnId;
+use rookery_actors::session::Settings;
+use rookery_actors::shell::{ActorSystem, SystemConfig};
 use rookery_cluster_config::Config;
 use rookery_protocol::{DeviceId, UserId};
+use rookery_store::Owner;
+use sha2::{Digest, Sha256};
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// Reads of accounts and devices under way at a time: each takes a thread.
+const READS: usize = 32;
+/// Time that connections get to end when the node does.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// What serves the connections of a node.
-#[derive(Debug)]
-pub struct Gateway {}
+pub struct Gateway {
+    system: ActorSystem,
+    meters: Meters,
+    revoked: Revoked,
+    reads: Semaphore,
+    stop: watch::Sender<bool>,
+    open: Arc<Open>,
+    next_conn: AtomicU64,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("open", &self.open.count).finish_non_exhaustive()
+    }
+}
+
+/// Connections that have not ended.
+#[derive(Default)]
+struct Open {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// Counts a connection for as long as it lives.
+struct Opened(Arc<Open>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_waiters();
+        }
+    }
+}
 
 impl Gateway {
     /// Starts everything behind the door.
     ///
     /// # Errors
     /// Why it can't start, in one line.
-    pub async fn start(_config: &Config, _store: &Store) -> Result<Self, String> {
-        Ok(Self {})
+    pub async fn start(config: &Config, store: &Store) -> Result<Self, String> {
+        let sessions = config.sessions;
+        let shards = config.shards;
+        let node = config.node.name.as_str();
+        let system = SystemConfig {
+            shards: [shards.sessions, shards.conversations, shards.presence]
+                .into_iter()
+                .map(|count| count.or_cores())
+                .max()
+                .unwrap_or(1),
+            owner: Owner {
+                node: node_id(node),
+                incarnation: random_u64().ok_or("the system has no random numbers")?,
+            },
+            settings: Settings {
+                heartbeat_ms: u32::try_from(sessions.heartbeat_ms).unwrap_or(u32::MAX),
+                grace_ms: u32::try_from(sessions.grace_ms).unwrap_or(u32::MAX),
+                node: node.into(),
+                endpoints: Vec::new(),
+            },
+        };
+        let started = ActorSystem::start(store.clone(), system).await;
+        Ok(Self {
+            system: started.map_err(|error| error.to_string())?,
+            meters: Meters::new(),
+            revoked: Revoked::default(),
+            reads: Semaphore::new(READS),
+            stop: watch::channel(false).0,
+            open: Arc::default(),
+            next_conn: AtomicU64::new(1),
+        })
     }
 
     /// Closes the connections of a device whose refresh family was revoked.
     pub async fn device_revoked(&self, user: UserId, device: DeviceId) {
-        tracing::debug!(%user, %device, "no connection to close");
+        // First the mark, then the end: a hello that read the device's row before is caught by one
+        // of the two.
+        self.revoked.mark(user, device);
+        self.system.end_device(user, device);
+    }
+
+    /// Returns when the actors can't go on: the node must end.
+    pub async fn failed(&self) {
+        self.system.failed().await;
     }
 
     /// Ends every connection and actor; returns when all that was under way is done.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        self.system.shutdown().await;
+        if tokio::time::timeout(LEAVING, self.all_ended()).await.is_err() {
+            let open = self.open.count.load(Ordering::Acquire);
+            tracing::warn!(open, "connections were still open when the gateway ended");
+        }
+    }
+
+    async fn all_ended(&self) {
+        loop {
+            // Asked for before the count is read: an end in between is not missed.
+            let ended = self.open.ended.notified();
+            if self.open.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn opened(&self) -> Opened {
+        self.open.count.fetch_add(1, Ordering::AcqRel);
+        Opened(Arc::clone(&self.open))
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    fn next_conn(&self) -> ConnId {
+        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
-/// `GET /v1/ws`. The request carries [`crate::http::accept::Peer`] as an extension; its origin has
-/// been checked.
-pub async fn upgrade(State(_state): State<Arc<AppState>>, _request: Request) -> Response {
-    ApiError::new(ErrorCode::NotReady, "the gateway is not attached").into_response()
+/// A node's number among the owners of slots.
+fn node_id(name: &str) -> u64 {
+    let hash: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// A random number that is never 0.
+fn random_u64() -> Option<u64> {
+    random().map(|bytes| u64::from_be_bytes(bytes).max(1))
 }
