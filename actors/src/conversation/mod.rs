@@ -15,22 +15,18 @@
 //! Cold -> Fencing -> Loading -> Ready        any failure on the way: refuse what waits, stop
 //! ```
 
+mod batch;
 mod marks;
 mod queue;
 
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{
-    Batch, BatchEntry, ConversationMsg, Envelope, Outgoing, PresenceMsg, SendAnswer, SessionMsg,
-    SessionRef,
+    ConversationMsg, Envelope, Outgoing, PresenceMsg, SendAnswer, SessionMsg, SessionRef,
 };
 use crate::time::Now;
-use bytes::Bytes;
 use marks::Marks;
 use queue::{Admission, SendQueue};
-use rookery_protocol::server::Message;
-use rookery_protocol::{
-    ClientMsgId, ConversationId, Entry, ErrorCode, MarkKind, ServerFrame, UserId,
-};
+use rookery_protocol::{ClientMsgId, ConversationId, Entry, ErrorCode, MarkKind, UserId};
 use rookery_store::append::{self, Append};
 use rookery_store::{Fence, Loaded, Outcome, StoreError, slot_of};
 use std::sync::Arc;
@@ -341,7 +337,7 @@ impl Conversation {
         match outcome {
             Outcome::Committed { version, .. } => {
                 ready.fence.confirmed(version);
-                let batch = Arc::new(batch(self.id, &in_flight.entries, version));
+                let batch = Arc::new(batch::encode(self.id, &in_flight.entries, version));
                 ready.head = batch.last();
                 if let Some(last) = in_flight.entries.last() {
                     ready.head_time_ms = last.time_ms;
@@ -485,30 +481,6 @@ fn answer(session: SessionRef, id: ClientMsgId, answer: SendAnswer, out: &mut Ve
 
 fn refused(session: SessionRef, code: ErrorCode, out: &mut Vec<Effect>) {
     out.push(Effect::Tell(Envelope::Session(session, SessionMsg::Refused(code))));
-}
-
-/// Encodes committed entries once, for everybody.
-fn batch(
-    conversation: ConversationId,
-    entries: &[Entry],
-    version: rookery_store::Version,
-) -> Batch {
-    let bytes: usize = entries.iter().map(|e| e.body.len() + 80).sum();
-    let mut frames = Vec::with_capacity(bytes);
-    let mut headers = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let start = frames.len();
-        let message = Message { conversation, entry: entry.clone() };
-        ServerFrame::Message(message).encode(&mut frames);
-        headers.push(BatchEntry {
-            seq: entry.seq,
-            time_ms: entry.time_ms,
-            device: entry.device,
-            client_msg_id: entry.client_msg_id,
-            frame: start..frames.len(),
-        });
-    }
-    Batch { conversation, entries: headers, frames: Bytes::from(frames), version }
 }
 
 #[cfg(test)]
