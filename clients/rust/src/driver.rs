@@ -240,7 +240,7 @@ impl Driver {
         if let (true, Socket::Open(mut ws)) = (up, self.socket) {
             let goodbye = async {
                 ws.send(Message::Binary(Core::farewell().into())).await?;
-                ws.close(None).await
+                ws.send(Message::Close(None)).await
             };
             // The session would end by its grace time anyway: a failure changes nothing.
             drop(tokio::time::timeout(FAREWELL, goodbye).await);
