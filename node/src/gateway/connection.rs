@@ -45,8 +45,6 @@ const MAX_REPLY_BYTES: usize = 16 * 1024;
 const OUTBOX_BYTES: usize = 2 * MAX_SERVER_MESSAGE_BYTES;
 /// Most sessions in a row that are asked for within a tick: a fault that comes back must not spin.
 const MAX_LOSSES: u32 = 8;
-/// Time between two attempts to tell a session whose inbox is full that its client is gone.
-const DETACH_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection keeps while it is open.
 struct Connection<'a> {
@@ -71,7 +69,7 @@ struct Connection<'a> {
 }
 
 /// Serves a connection to its end; returns the code it was closed with, by whichever side.
-pub(crate) async fn run(state: &AppState, stream: TcpStream, read: Bytes) -> Option<u16> {
+pub(crate) async fn run(state: &AppState, stream: TcpStream, read: Bytes) -> u16 {
     let mut socket = Socket::new(stream, read).await;
     let end = match Box::pin(hello::hello(state, &mut socket)).await {
         Ok(admitted) => serve(state, &mut socket, admitted).await,
@@ -103,25 +101,23 @@ async fn serve(state: &AppState, socket: &mut Socket<TcpStream>, admitted: Admit
         Ok(()) => connection.exchange(socket).await,
         Err(refusal) => refusal.into(),
     };
-    if connection.detach().is_err() {
-        Box::pin(connection.detach_later()).await;
-    }
+    connection.detach();
     end
 }
 
 /// The last words to the client, and the code of the end.
-async fn finish(socket: Socket<TcpStream>, end: End) -> Option<u16> {
+async fn finish(socket: Socket<TcpStream>, end: End) -> u16 {
     match end {
         End::Refused(refusal) => {
             refusal::refuse(socket, refusal).await;
-            Some(refusal.close.code())
+            refusal.close.code()
         }
-        End::Gone(code) => {
-            if code.is_some() {
-                refusal::answer_close(socket).await;
-            }
-            code
+        End::Closed(code) => {
+            refusal::answer_close(socket).await;
+            // 1005 stands for "closed without a code" (RFC 6455, section 7.4.1), 1006 for "lost".
+            code.unwrap_or(1005)
         }
+        End::Lost => 1006,
     }
 }
 
@@ -219,7 +215,7 @@ impl Connection<'_> {
         };
         let gateway = &self.state.gateway;
         let attached = gateway.system.attach(self.address(), attach, Arc::clone(&self.outbox));
-        if let Err(Full { .. }) = attached {
+        if attached.is_err() {
             return Err(Refusal::new(ErrorCode::Busy, CloseCode::Overloaded, "too many sessions"));
         }
         // Looked at after attaching: who comes later is ended with the session.
@@ -248,14 +244,11 @@ impl Connection<'_> {
         self.state.gateway.system.tell(Envelope::Session(self.address(), msg))
     }
 
-    fn detach(&self) -> Result<(), Full> {
-        self.tell(SessionMsg::Detached { conn: self.conn, last_life_ms: self.last_life_ms })
-    }
-
-    /// A session that isn't told would stay online for ever.
-    async fn detach_later(&self) {
-        while self.detach().is_err() && !self.state.gateway.is_stopping() {
-            tokio::time::sleep(DETACH_PAUSE).await;
+    /// Tells the session that its client is gone; such news is always taken.
+    fn detach(&self) {
+        let gone = SessionMsg::Detached { conn: self.conn, last_life_ms: self.last_life_ms };
+        if self.tell(gone).is_err() {
+            tracing::error!("a session could not be told that its client is gone");
         }
     }
 
@@ -267,7 +260,7 @@ impl Connection<'_> {
     }
 
     fn received(&mut self, incoming: Incoming) -> Result<(), End> {
-        if !matches!(incoming, Incoming::Written | Incoming::Gone(_)) {
+        if !matches!(incoming, Incoming::Written | Incoming::Closed(_) | Incoming::Lost) {
             self.last_life_ms = self.state.gateway.system.now().mono_ms;
         }
         match hello::message(self.state, incoming)? {
@@ -381,10 +374,11 @@ impl Connection<'_> {
         let now_ms = self.state.gateway.system.now().mono_ms;
         let due_ms = if self.paused_until_ms > 0 {
             self.paused_until_ms
-        } else if self.welcomed {
-            self.last_life_ms.saturating_add(self.silence_ms())
         } else {
-            self.last_life_ms.saturating_add(WELCOME_MS)
+            // `Welcome` doesn't arm the timer anew: it must not be late for what comes after.
+            let silence_ms = self.silence_ms();
+            let most_ms = if self.welcomed { silence_ms } else { silence_ms.min(WELCOME_MS) };
+            self.last_life_ms.saturating_add(most_ms)
         };
         // Writing may begin at any time without arming the timer for it: the longest sleep is as
         // long as its patience.

@@ -35,8 +35,10 @@ pub(crate) struct Admitted {
 pub(crate) enum End {
     /// By the server.
     Refused(Refusal),
-    /// By the client, with its code if there was one, or by the network.
-    Gone(Option<u16>),
+    /// By the client, with its code if there was one.
+    Closed(Option<u16>),
+    /// By the network, or by a client without manners.
+    Lost,
 }
 
 impl From<Refusal> for End {
@@ -83,7 +85,8 @@ pub(crate) fn message(state: &AppState, incoming: Incoming) -> Result<Option<Byt
             return Ok(Some(bytes));
         }
         Incoming::Control | Incoming::Written => return Ok(None),
-        Incoming::Gone(code) => return Err(End::Gone(code)),
+        Incoming::Closed(code) => return Err(End::Closed(code)),
+        Incoming::Lost => return Err(End::Lost),
         Incoming::Text => Refusal::protocol(ErrorCode::NotBinary, "messages are binary"),
         Incoming::TooLarge => Refusal::protocol(ErrorCode::TooLarge, "a message is over its limit"),
         Incoming::Broken => Refusal::protocol(ErrorCode::Malformed, "this is not WebSocket"),

@@ -72,11 +72,10 @@ impl Meters {
 
 /// Counts the end of a connection. A client may close with any code: those that are not ours
 /// share a label.
-pub(crate) fn closed(code: Option<u16>) {
+pub(crate) fn closed(code: u16) {
     let code = match code {
-        Some(code @ (1000 | 1001 | 4000..=4006 | 4100..=4104)) => code.to_string(),
-        Some(_) => "other".to_owned(),
-        None => "none".to_owned(),
+        1000 | 1001 | 1005 | 1006 | 4000..=4006 | 4100..=4104 => code.to_string(),
+        _ => "other".to_owned(),
     };
     counter!("rookery_connections_closed_total", "code" => code).increment(1);
 }

@@ -10,7 +10,9 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
-use rookery_protocol::limits::{MAX_CLIENT_MESSAGE_BYTES, MAX_SERVER_MESSAGE_BYTES};
+use rookery_protocol::limits::{
+    MAX_CLIENT_MESSAGE_BYTES, MAX_FRAMES_PER_MESSAGE, MAX_SERVER_MESSAGE_BYTES,
+};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,8 +46,10 @@ pub(crate) enum Incoming {
     Control,
     /// Everything that was to be written is with the kernel.
     Written,
-    /// The other end closed, with this code if it gave one; or the connection is lost.
-    Gone(Option<u16>),
+    /// The other end closed, with this code if it gave one.
+    Closed(Option<u16>),
+    /// The connection is lost.
+    Lost,
 }
 
 /// A WebSocket of the server's side.
@@ -125,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                     self.writing = false;
                     return Poll::Ready(Incoming::Written);
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::Gone(None)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::Lost),
                 Poll::Pending => {}
             }
         }
@@ -137,12 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Poll::Ready(match item {
             Some(Ok(Message::Binary(bytes))) => Incoming::Message(bytes),
             Some(Ok(Message::Text(_)) | Err(Error::Utf8(_))) => Incoming::Text,
-            Some(Ok(Message::Close(frame))) => Incoming::Gone(frame.map(|f| f.code.into())),
+            Some(Ok(Message::Close(frame))) => Incoming::Closed(frame.map(|f| f.code.into())),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::Control,
             Some(Err(Error::Capacity(_))) => Incoming::TooLarge,
-            Some(Err(Error::Protocol(reset))) if is_loss(&reset) => Incoming::Gone(None),
+            Some(Err(Error::Protocol(reset))) if is_loss(&reset) => Incoming::Lost,
             Some(Err(Error::Protocol(_))) => Incoming::Broken,
-            Some(Err(_)) | None => Incoming::Gone(None),
+            Some(Err(_)) | None => Incoming::Lost,
         })
     }
 
@@ -225,22 +229,45 @@ fn is_loss(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool
     matches!(error, ProtocolError::ResetWithoutClosingHandshake)
 }
 
-/// Bytes of the chunks that go into one message: all that fit, and at least one.
+/// Bytes of the chunks that go into one message: as many whole frames as a message may hold, and
+/// at least one.
 fn message_bytes(chunks: &[Bytes]) -> usize {
-    let mut bytes = 0;
+    let (mut bytes, mut frames) = (0, 0);
     for chunk in chunks {
-        if bytes > 0 && bytes + chunk.len() > MAX_SERVER_MESSAGE_BYTES {
-            break;
+        let mut rest = chunk.as_ref();
+        while !rest.is_empty() {
+            let (frame, after) = rest.split_at_checked(frame_bytes(rest)).unwrap_or((rest, &[]));
+            let full = bytes + frame.len() > MAX_SERVER_MESSAGE_BYTES;
+            if frames > 0 && (full || frames == MAX_FRAMES_PER_MESSAGE) {
+                return bytes;
+            }
+            bytes += frame.len();
+            frames += 1;
+            rest = after;
         }
-        bytes += chunk.len();
     }
     bytes
+}
+
+/// Bytes of the first frame, by its header; everything when there is no whole header.
+fn frame_bytes(bytes: &[u8]) -> usize {
+    match *bytes {
+        [_, length @ 0..=250, ..] => 2 + usize::from(length),
+        [_, 251, a, b, ..] => 4 + usize::from(u16::from_le_bytes([a, b])),
+        [_, 252, a, b, c, d, ..] => {
+            let length = usize::try_from(u32::from_le_bytes([a, b, c, d]));
+            length.unwrap_or(usize::MAX).saturating_add(6)
+        }
+        _ => bytes.len(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::StreamExt;
+    use rookery_protocol::codec::encode_frame;
+    use rookery_protocol::number;
     use std::future::poll_fn;
     use tokio::io::DuplexStream;
 
@@ -265,24 +292,54 @@ mod tests {
         tokio::join!(writing, reading).1
     }
 
+    /// A frame with a payload of this length.
     fn chunk(byte: u8, length: usize) -> Bytes {
-        vec![byte; length].into()
+        let mut bytes = Vec::new();
+        encode_frame(number::PONG, &vec![byte; length], &mut bytes);
+        bytes.into()
+    }
+
+    #[test]
+    fn the_length_of_a_frame_is_read_from_its_header() {
+        for length in [0, 1, 200, 300, 65_000, 70_000] {
+            let frame = chunk(1, length);
+            assert_eq!(frame_bytes(&frame), frame.len());
+            assert_eq!(
+                frame_bytes(&[&frame, &chunk(2, 9)].map(Bytes::as_ref).concat()),
+                frame.len()
+            );
+        }
+        for cut in [&[1][..], &[1, 251, 0], &[1, 252, 0, 0, 0], &[1, 253]] {
+            assert_eq!(frame_bytes(cut), cut.len());
+        }
     }
 
     #[tokio::test]
     async fn chunks_that_wait_become_one_message() {
-        let chunks = vec![chunk(1, 3), Bytes::new(), chunk(2, 5000), chunk(3, 4096), chunk(4, 1)];
+        let chunks = vec![chunk(1, 3), Bytes::new(), chunk(2, 5000), chunk(3, 4090), chunk(4, 1)];
         let whole = chunks.concat();
         assert_eq!(received(chunks, 1).await, [whole]);
     }
 
     #[tokio::test]
-    async fn a_message_over_the_limit_is_split_between_chunks() {
+    async fn a_message_over_its_bytes_is_split_between_frames() {
         let half = MAX_SERVER_MESSAGE_BYTES / 2;
-        let chunks = vec![chunk(1, half), chunk(2, half), chunk(3, 1), chunk(4, 9)];
-        let first = chunks[..2].concat();
-        let second = chunks[2..].concat();
-        assert_eq!(received(chunks, 2).await, [first, second]);
+        let joined = [chunk(3, 1), chunk(4, half), chunk(5, 9)].concat();
+        let chunks = vec![chunk(1, half), chunk(2, half), joined.into()];
+        let messages = [
+            chunk(1, half).to_vec(),
+            [chunk(2, half), chunk(3, 1)].concat(),
+            [chunk(4, half), chunk(5, 9)].concat(),
+        ];
+        assert_eq!(received(chunks, 3).await, messages);
+    }
+
+    #[tokio::test]
+    async fn a_message_over_its_number_of_frames_is_split() {
+        let frames = vec![chunk(1, 1); MAX_FRAMES_PER_MESSAGE + 1].concat();
+        let (first, second) = frames.split_at(frames.len() - chunk(1, 1).len());
+        let (first, second) = (first.to_vec(), second.to_vec());
+        assert_eq!(received(vec![frames.into()], 2).await, [first, second]);
     }
 
     #[tokio::test]

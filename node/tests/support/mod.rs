@@ -1,4 +1,4 @@
-//! A node on a temporary directory, and an HTTP client that can also misbehave.
+//! A node on a temporary directory, and clients of HTTP and of the wire that can also misbehave.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,8 @@
     reason = "a helper that fails fails its test"
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod wire;
 
 use rookery_cluster_config::Config;
 use rookery_node::Node;

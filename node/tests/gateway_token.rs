@@ -1,0 +1,73 @@
+//! Fresh tokens on an open connection, and devices that lose their right to one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
+mod support;
+
+use rookery_protocol::client::Authenticate;
+use rookery_protocol::{CloseCode, ErrorCode, ServerFrame};
+use support::Running;
+use support::wire::{Client, Goodbye, User, now_s};
+
+/// What answers this token.
+async fn answer(client: &mut Client, token: String) -> ServerFrame {
+    let request = client.request();
+    client.send(Authenticate { request, token }).await;
+    client.answer(request).await
+}
+
+#[tokio::test]
+async fn a_fresh_token_of_the_same_device_is_done() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let (mut client, _) = Client::welcomed(&running, &ada).await;
+    let token = ada.token_until(&running, now_s() + 7200);
+    let done = answer(&mut client, token).await;
+    assert!(matches!(done, ServerFrame::Done(_)), "{done:?}");
+    client.assert_alive().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_the_sessions_own_is_refused_and_the_connection_stays() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let log_in = support::credentials("ada", "correct horse");
+    let other_device = User::from_answer(&running.post("/v1/login", &log_in).await.json());
+    assert_eq!(other_device.user, ada.user);
+    let (mut client, _) = Client::welcomed(&running, &ada).await;
+    for (token, code) in [
+        (bob.token.clone(), ErrorCode::ForeignToken),
+        (other_device.token.clone(), ErrorCode::ForeignToken),
+        (ada.token_until(&running, now_s() - 60), ErrorCode::TokenExpired),
+        ("a.b.c".to_owned(), ErrorCode::BadToken),
+    ] {
+        let refused = answer(&mut client, token).await;
+        assert!(matches!(&refused, ServerFrame::Error(e) if e.code == code.code()), "{refused:?}");
+        client.assert_alive().await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_whose_refresh_token_came_twice_is_closed_at_once() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let (mut client, _) = Client::welcomed(&running, &ada).await;
+    let (mut bobs, _) = Client::welcomed(&running, &bob).await;
+    let body = format!(r#"{{"refresh_token":"{}"}}"#, ada.refresh_token);
+    assert_eq!(running.post("/v1/refresh", &body).await.status, 200);
+    client.assert_alive().await;
+    assert_eq!(running.post("/v1/refresh", &body).await.status, 401);
+    assert_eq!(client.goodbye().await, Goodbye::with(None, CloseCode::Revoked));
+    bobs.assert_alive().await;
+    let mut again = Client::connect(&running).await;
+    again.send(ada.hello()).await;
+    let refused = Goodbye::with(Some(ErrorCode::Revoked), CloseCode::Revoked);
+    assert_eq!(again.goodbye().await, refused);
+}
