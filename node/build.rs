@@ -1,4 +1,4 @@
-//! Lists the page's files for embedding: `web/` at `/`, `clients/js/*.js` at `/client/`.
+//! Lists the page's files for embedding: `web/` at `/web/`, `clients/js/*.js` at `/client/`.
 //!
 //! A file added to the page is served without a list to keep; a file of a kind not named here
 //! stops the build rather than going out with a guessed content type.
@@ -11,7 +11,7 @@ fn main() -> io::Result<()> {
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(io::ErrorKind::NotFound);
     let manifest = variable("CARGO_MANIFEST_DIR")?;
     let mut files = Vec::new();
-    gather(&manifest.join("web"), "", true, &mut files)?;
+    gather(&manifest.join("web"), "/web", true, &mut files)?;
     gather(&manifest.join("../clients/js"), "/client", false, &mut files)?;
     files.sort();
 

@@ -480,6 +480,6 @@ async fn every_file_of_the_page_is_served_and_revalidated_by_its_hash() {
     }
     match served {
         0 => assert_eq!(node.get("/").await.error(), (404, "NotFound".to_owned())),
-        _ => assert_eq!(node.get("/").await.body, node.get("/index.html").await.body),
+        _ => assert_eq!(node.get("/").await.body, node.get("/web/index.html").await.body),
     }
 }

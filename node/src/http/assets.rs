@@ -1,6 +1,6 @@
 //! The page and the client library it uses, embedded in the binary.
 //!
-//! The build script lists the files (`web/` at `/`, `clients/js/*.js` at `/client/`). They are
+//! The build script lists the files (`web/` at `/web/`, `clients/js/*.js` at `/client/`). They are
 //! revalidated at each load by their hash, so that a new binary is a new page at once.
 
 use super::error::{ApiError, ErrorCode};
@@ -35,7 +35,7 @@ fn etag(bytes: &[u8]) -> HeaderValue {
 /// Answers what no route does: a file, or the error that says there is none.
 pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = match uri.path() {
-        "/" => "/index.html",
+        "/" => "/web/index.html",
         path => path,
     };
     let Some(asset) = ASSETS.get(path) else {
