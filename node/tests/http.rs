@@ -448,7 +448,7 @@ async fn every_file_of_the_page_is_served_and_revalidated_by_its_hash() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let node = Running::start().await;
     let mut served = 0;
-    for (dir, prefix) in [("node/web", ""), ("clients/js", "/client")] {
+    for (dir, prefix) in [("node/web", "/web"), ("clients/js", "/client")] {
         let Ok(entries) = std::fs::read_dir(root.join(dir)) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             let name = path.file_name().unwrap().to_str().unwrap();
