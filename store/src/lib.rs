@@ -9,7 +9,8 @@
 //!   |            builds plans, reads views; owns the key schema (`keys`)
 //! engine    submit(plans) / view(at least version)
 //!   |- memory     simulation and unit tests
-//!   `- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   |- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   `- shared     several nodes of one machine: a client of the embedded engine's own process
 //! ```
 
 mod accounts;
@@ -33,6 +34,8 @@ pub mod memory;
 pub mod plan;
 mod refresh;
 mod rows;
+#[cfg(unix)]
+pub mod shared;
 pub mod slot;
 mod store;
 
