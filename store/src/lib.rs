@@ -16,6 +16,8 @@
 mod accounts;
 pub mod append;
 mod apply;
+pub mod backup;
+pub mod check;
 mod conversation;
 mod dedupe;
 mod devices;
@@ -31,13 +33,17 @@ mod last_seen;
 mod list;
 pub mod marks;
 pub mod memory;
+pub mod migrate;
 pub mod plan;
 mod refresh;
 mod rows;
+pub mod schema;
 #[cfg(unix)]
 pub mod shared;
 pub mod slot;
 mod store;
+mod tally;
+mod transfer;
 
 pub use accounts::{Account, MAX_PASSWORD_HASH_BYTES};
 pub use append::Append;
@@ -57,3 +63,4 @@ pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
 pub use store::Store;
+pub use tally::Totals;

@@ -6,6 +6,10 @@ mod accounts;
 #[cfg(test)]
 mod append;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
 mod conversations;
 #[cfg(test)]
 mod fences;
@@ -13,6 +17,8 @@ mod fences;
 mod history;
 #[cfg(test)]
 mod inbox;
+#[cfg(test)]
+mod migrate;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
