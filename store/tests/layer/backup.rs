@@ -7,7 +7,7 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::{Engine, InboxPage, Rotated, Store, StoreError, keys};
 use std::io;
 
-on_both_engines!(
+on_every_engine!(
     what_was_written_comes_back
     a_restored_store_tells_old_cursors_that_they_are_too_far
     log_ins_come_back_only_on_demand
@@ -143,7 +143,10 @@ fn a_file_of_a_newer_format_is_refused_by_name() {
     file[15] = 2;
     let refused = backup::verify(file.as_slice()).unwrap_err();
     assert!(refused.to_string().contains("format 2"), "{refused}");
-    assert!(matches!(backup::verify(&b"PK\x03\x04 something else"[..]), Err(FileError::NotABackup)));
+    assert!(matches!(
+        backup::verify(&b"PK\x03\x04 something else"[..]),
+        Err(FileError::NotABackup)
+    ));
 }
 
 #[test]
@@ -154,7 +157,10 @@ fn a_store_that_cannot_be_read_says_so_in_the_file() {
     let mut file = Vec::new();
     assert!(run(backup::write(&store, &mut file, NOW, |_| {})).is_err());
     let refused = backup::verify(file.as_slice()).unwrap_err();
-    assert!(matches!(&refused, FileError::Failed(why) if why.contains("not finished")), "{refused}");
+    assert!(
+        matches!(&refused, FileError::Failed(why) if why.contains("not finished")),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rookery_store::check::{Report, check};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::{Engine, Slot, Stamp, Store, Version, keys};
 
-on_both_engines!(
+on_every_engine!(
     a_store_that_the_layer_wrote_is_clean
     an_empty_store_is_clean
 );
@@ -40,8 +40,16 @@ const BROKEN: &[Broken] = &[
     ("a gap", |s| clear(s, keys::message(CONV, 50)), "the message before it is missing: seq 50"),
     ("the floor's message", |s| clear(s, keys::message(CONV, 3)), "seq 3 is missing"),
     ("the head's message", |s| clear(s, keys::message(CONV, 90)), "seq 90 is missing"),
-    ("beyond the head", |s| copy(s, keys::message(CONV, 90), keys::message(CONV, 91)), "beyond the head"),
-    ("below the floor", |s| copy(s, keys::message(CONV, 3), keys::message(CONV, 2)), "below the floor"),
+    (
+        "beyond the head",
+        |s| copy(s, keys::message(CONV, 90), keys::message(CONV, 91)),
+        "beyond the head",
+    ),
+    (
+        "below the floor",
+        |s| copy(s, keys::message(CONV, 3), keys::message(CONV, 2)),
+        "below the floor",
+    ),
     ("no head", |s| clear(s, keys::head(CONV)), "it has no head"),
     ("no description", |s| clear(s, keys::conversation(CONV)), "there is no conversation"),
     ("a floor beyond", |s| set(s, keys::floor(CONV), &RISING_999), "beyond the head 90 plus one"),
@@ -50,32 +58,104 @@ const BROKEN: &[Broken] = &[
     ("a wrong hash", |s| set(s, dedupe(5), &[1, 5, 0, 0]), "its hash is not that"),
     ("a member gone", |s| clear(s, keys::member(CONV, BOB)), "with 1 members"),
     ("not listed", |s| clear(s, keys::activity(ANN, CONV)), "not in the member's list"),
-    ("listed and no member", |s| copy(s, keys::activity(ANN, CONV), keys::activity(CAT, CONV)), "is no member"),
-    ("a member without account", |s| copy(s, keys::member(CONV, ANN), keys::member(CONV, NOBODY)), "has no account"),
-    ("a mark beyond", |s| set(s, keys::mark(CONV, BOB, MarkKind::Read), &RISING_999), "the mark 999 is beyond the head 90"),
-    ("a mark of a new kind", |s| set(s, keys::mark(CONV, BOB, MarkKind::Other(9)), &[1; 9]), "mark kind 9"),
-    ("a pair of nothing", |s| copy(s, keys::direct(ANN, BOB), keys::direct(ANN, CAT)), "is no member"),
+    (
+        "listed and no member",
+        |s| copy(s, keys::activity(ANN, CONV), keys::activity(CAT, CONV)),
+        "is no member",
+    ),
+    (
+        "a member without account",
+        |s| copy(s, keys::member(CONV, ANN), keys::member(CONV, NOBODY)),
+        "has no account",
+    ),
+    (
+        "a mark beyond",
+        |s| set(s, keys::mark(CONV, BOB, MarkKind::Read), &RISING_999),
+        "the mark 999 is beyond the head 90",
+    ),
+    (
+        "a mark of a new kind",
+        |s| set(s, keys::mark(CONV, BOB, MarkKind::Other(9)), &[1; 9]),
+        "mark kind 9",
+    ),
+    (
+        "a pair of nothing",
+        |s| copy(s, keys::direct(ANN, BOB), keys::direct(ANN, CAT)),
+        "is no member",
+    ),
     ("no pair", |s| clear(s, keys::direct(ANN, BOB)), "the index of the pair"),
-    ("a pointer beyond", |s| set(s, pointer(BOB), &[1, 1, 0xc0, 1, 0xfb, 0, 9]), "it points at 1..=2304"),
+    (
+        "a pointer beyond",
+        |s| set(s, pointer(BOB), &[1, 1, 0xc0, 1, 0xfb, 0, 9]),
+        "it points at 1..=2304",
+    ),
     ("a pointer of a stranger", |s| set(s, pointer(CAT), &[1, 1, 0xc0, 1, 2]), "is no member"),
-    ("a pointer from tomorrow", |s| set(s, keys::pointer(BOB, 1, Stamp::new(Version(1 << 40), 0, 0)), &[1, 1, 0xc0, 1, 2]), "later than the newest commit"),
-    ("a pointer of no epoch", |s| set(s, keys::pointer(BOB, 2, Stamp::default()), &[1, 1, 0xc0, 1, 2]), "inbox epoch 2 never began"),
-    ("a pointer below the floor", |s| set(s, pointer(ANN), &[1, 1, 0xc0, 1, 2]), "below the inbox floor"),
+    (
+        "a pointer from tomorrow",
+        |s| set(s, keys::pointer(BOB, 1, Stamp::new(Version(1 << 40), 0, 0)), &[1, 1, 0xc0, 1, 2]),
+        "later than the newest commit",
+    ),
+    (
+        "a pointer of no epoch",
+        |s| set(s, keys::pointer(BOB, 2, Stamp::default()), &[1, 1, 0xc0, 1, 2]),
+        "inbox epoch 2 never began",
+    ),
+    (
+        "a pointer below the floor",
+        |s| set(s, pointer(ANN), &[1, 1, 0xc0, 1, 2]),
+        "below the inbox floor",
+    ),
     ("a name of nobody", |s| clear(s, keys::account(CAT)), "has no account"),
-    ("an account without its name", |s| clear(s, keys::name("cat")), "nobody holds the account's name"),
+    (
+        "an account without its name",
+        |s| clear(s, keys::name("cat")),
+        "nobody holds the account's name",
+    ),
     ("another's name", |s| copy(s, keys::name("ann"), keys::name("cat")), "has another name"),
     ("a token without family", |s| clear(s, keys::family(ANN, DeviceId(7))), "has no family"),
-    ("a family without token", |s| clear(s, keys::refresh(&[1; 32])), "one of its tokens is missing"),
-    ("a device of nobody", |s| copy(s, keys::device(ANN, DeviceId(7)), keys::device(NOBODY, DeviceId(1))), "has no account"),
-    ("a revoked device with tokens", |s| set(s, keys::device(ANN, DeviceId(7)), &[1, 1, b'x', 5, 1]), "still has refresh tokens"),
-    ("seen and no account", |s| copy(s, keys::last_seen(ANN), keys::last_seen(NOBODY)), "has no account"),
-    ("a slot that isn't", |s| set(s, keys::fence(Slot(5000)), &[1, 1, 1, 1]), "slot 5000 does not exist"),
+    (
+        "a family without token",
+        |s| clear(s, keys::refresh(&[1; 32])),
+        "one of its tokens is missing",
+    ),
+    (
+        "a device of nobody",
+        |s| copy(s, keys::device(ANN, DeviceId(7)), keys::device(NOBODY, DeviceId(1))),
+        "has no account",
+    ),
+    (
+        "a revoked device with tokens",
+        |s| set(s, keys::device(ANN, DeviceId(7)), &[1, 1, b'x', 5, 1]),
+        "still has refresh tokens",
+    ),
+    (
+        "seen and no account",
+        |s| copy(s, keys::last_seen(ANN), keys::last_seen(NOBODY)),
+        "has no account",
+    ),
+    (
+        "a slot that isn't",
+        |s| set(s, keys::fence(Slot(5000)), &[1, 1, 1, 1]),
+        "slot 5000 does not exist",
+    ),
     ("an epoch that isn't", |s| set(s, keys::INSTALLATION, &[1, 0]), "inbox epoch 0 never existed"),
     ("a short key", |s| set(s, b"m123", &[1]), "its key has 4 bytes instead of 17 to 17"),
     ("an unknown tag", |s| set(s, b"!something", &[1]), "no row of this version has such a tag"),
-    ("an unfinished copy", |s| set(s, keys::TRANSFER, &[1, 1, 3, 0, 5]), "was not finished (5 rows so far)"),
-    ("a retention of nothing", |s| set(s, keys::retention(ELSE), &[1, 9]), "there is no conversation"),
-    ("a newer value", |s| set(s, keys::head(CONV), &[2, 1, 1]), "written by a newer version of the software"),
+    (
+        "an unfinished copy",
+        |s| set(s, keys::TRANSFER, &[1, 1, 3, 0, 5]),
+        "was not finished (5 rows so far)",
+    ),
+    (
+        "a retention of nothing",
+        |s| set(s, keys::retention(ELSE), &[1, 9]),
+        "there is no conversation",
+    ),
+    (
+        "a newer value",
+        |s| set(s, keys::head(CONV), &[2, 1, 1]),
+        "written by a newer version of the software",
+    ),
     ("no value", |s| set(s, keys::account(ANN), &[]), "account: it is empty"),
     ("a longer value", |s| set(s, keys::member(CONV, ANN), &[1, 1, 0, 0]), "bytes follow its end"),
 ];

@@ -6,7 +6,7 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::migrate::{MigrateError, Step, migrate};
 use rookery_store::{Engine, InboxPage, Op, Plan, Rotated, Store, keys};
 
-on_both_engines!(
+on_every_engine!(
     a_store_moves_with_everything_that_people_keep
     a_target_of_somebody_else_is_left_alone
 );
@@ -26,7 +26,8 @@ fn large() -> Store<MemoryEngine> {
     }
     // Values as large as they come.
     for user in 1..=60_u64 {
-        let key = bytes::Bytes::copy_from_slice(&keys::retention(rookery_protocol::ConversationId(user)));
+        let key =
+            bytes::Bytes::copy_from_slice(&keys::retention(rookery_protocol::ConversationId(user)));
         let value = bytes::Bytes::from(vec![1; 90_000]);
         let plan = Plan { guards: Vec::new(), ops: vec![Op::Set { key, value }] };
         committed(run(store.commit(plan)));
