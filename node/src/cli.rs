@@ -1,5 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
+use crate::commands::{Backup, Check, Migrate, Restore, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;
@@ -19,6 +20,30 @@ pub struct Cli {
 enum Command {
     /// Starts a node (what `rookery` without a command does too).
     Serve(Serve),
+    /// Works on a store.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Writes a backup, also while a node is running.
+    Backup(Backup),
+    /// Restores a backup into an empty store.
+    Restore(Restore),
+    /// Moves a store to another engine.
+    Migrate(Migrate),
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Holds every row to the schema; status 0 only if nothing is wrong.
+    Check(Check),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Job {
+    /// To start a node.
+    Serve(Serve),
+    /// To run an operators' tool.
+    Tool(Tool),
 }
 
 /// What `serve` takes.
@@ -39,12 +64,16 @@ pub struct Serve {
 }
 
 impl Cli {
-    /// What to serve with.
+    /// What to do.
     #[must_use]
-    pub fn serve(self) -> Serve {
+    pub fn job(self) -> Job {
         match self.command {
-            Some(Command::Serve(serve)) => serve,
-            None => self.serve,
+            Some(Command::Serve(serve)) => Job::Serve(serve),
+            Some(Command::Store(StoreCommand::Check(check))) => Job::Tool(Tool::Check(check)),
+            Some(Command::Backup(backup)) => Job::Tool(Tool::Backup(backup)),
+            Some(Command::Restore(restore)) => Job::Tool(Tool::Restore(restore)),
+            Some(Command::Migrate(migrate)) => Job::Tool(Tool::Migrate(migrate)),
+            None => Job::Serve(self.serve),
         }
     }
 }
@@ -82,7 +111,8 @@ mod tests {
     fn configured(line: &str) -> Result<Config, Faults> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let none = std::iter::empty();
-        cli.serve().configuration(none).map(|loaded| loaded.config)
+        let Job::Serve(serve) = cli.job() else { panic!("{line} does not serve") };
+        serve.configuration(none).map(|loaded| loaded.config)
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The binary `rookery`: reads the configuration, starts a node, waits for a signal, ends it.
 //!
-//! Exit codes: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
+//! With an operators' command it runs that instead (`commands`). Exit codes of a node: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
 //! command line is wrong.
 
 use clap::Parser;
 use rookery_cluster_config::Config;
-use rookery_node::cli::Cli;
+use rookery_node::cli::{Cli, Job};
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
 use std::io::Write;
@@ -19,7 +19,11 @@ const WRONG_CONFIGURATION: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let loaded = match Cli::parse().serve().configuration(std::env::vars_os()) {
+    let serve = match Cli::parse().job() {
+        Job::Serve(serve) => serve,
+        Job::Tool(tool) => return tool.run(),
+    };
+    let loaded = match serve.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(WRONG_CONFIGURATION, &faults),
     };

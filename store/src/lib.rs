@@ -35,6 +35,7 @@ pub mod memory;
 pub mod migrate;
 pub mod plan;
 mod refresh;
+pub mod retention;
 mod rows;
 pub mod schema;
 pub mod slot;
