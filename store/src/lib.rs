@@ -36,6 +36,7 @@ pub mod memory;
 pub mod migrate;
 pub mod plan;
 mod refresh;
+pub mod retention;
 mod rows;
 pub mod schema;
 #[cfg(unix)]
