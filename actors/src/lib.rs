@@ -23,6 +23,7 @@
 pub mod conversation;
 pub mod effect;
 pub mod fences;
+pub mod link;
 pub mod message;
 pub mod presence;
 pub mod session;
