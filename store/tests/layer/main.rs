@@ -14,6 +14,8 @@ mod history;
 #[cfg(test)]
 mod inbox;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod refresh;
