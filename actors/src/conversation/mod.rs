@@ -61,6 +61,8 @@ pub struct Conversation {
     next_lookup: u64,
     used_ms: u64,
     flushing: bool,
+    /// Another node has the slot.
+    leaving: bool,
 }
 
 enum Phase {
@@ -100,6 +102,7 @@ impl Conversation {
             next_lookup: TOKEN_FIRST_LOOKUP,
             used_ms: 0,
             flushing: false,
+            leaving: false,
         }
     }
 
@@ -122,6 +125,8 @@ impl Conversation {
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
             ConversationMsg::Flush => self.flushing = true,
+            ConversationMsg::HandOff => self.hand_off(out),
+            ConversationMsg::NotHere => self.give_up(ErrorCode::Moved, out),
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
@@ -150,10 +155,24 @@ impl Conversation {
         }
     }
 
+    /// What is in flight goes on; what waits is refused, and its senders turn to the new owner.
+    fn hand_off(&mut self, out: &mut Vec<Effect>) {
+        self.leaving = true;
+        self.flushing = true;
+        if matches!(self.phase, Phase::Ready(_)) {
+            self.fail_queue(ErrorCode::Moved, out);
+        } else {
+            self.give_up(ErrorCode::Moved, out);
+        }
+    }
+
     fn send(&mut self, now: Now, send: Outgoing, out: &mut Vec<Effect>) {
-        self.touch(now, out);
         let session = send.from.session;
         let id = send.id;
+        if self.leaving {
+            return answer(session, id, SendAnswer::Failed(ErrorCode::Moved), out);
+        }
+        self.touch(now, out);
         let lookup = self.next_lookup;
         let result = match &self.phase {
             Phase::Ready(ready) => {
