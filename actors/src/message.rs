@@ -173,6 +173,8 @@ pub enum SessionMsg {
     /// From the shell: the hubs of users in these slots are on another node now, or must be told
     /// again; hints may be missing.
     HubsMoved(Arc<SlotSet>),
+    /// From the hub, or from the shell: hints on their way to the hub or to here were lost.
+    HintsLost,
     /// From the shell: conversations in these slots have another owner now; sends under way to
     /// the former one may be lost.
     SendsMoved(Arc<SlotSet>),
@@ -317,6 +319,8 @@ pub enum PresenceMsg {
     },
     /// For every session of the user.
     Changed(ConversationId, Change),
+    /// From the host: hints on their way to this node were lost, it can't say which.
+    HintsLost,
     /// From the host: another node is the user's home from now on.
     HandOff,
     /// From the host: these nodes are gone, and the sessions that lived there.
@@ -338,6 +342,7 @@ impl SessionMsg {
     pub fn news(&self) -> Option<Self> {
         match self {
             Self::HubLost => Some(Self::HubLost),
+            Self::HintsLost => Some(Self::HintsLost),
             Self::HubsMoved(slots) => Some(Self::HubsMoved(Arc::clone(slots))),
             Self::SendsMoved(slots) => Some(Self::SendsMoved(Arc::clone(slots))),
             Self::End(code) => Some(Self::End(*code)),

@@ -95,6 +95,7 @@ impl Presence {
             PresenceMsg::Changed(conversation, change) => {
                 self.tell_sessions(|| SessionMsg::Changed(conversation, change), out);
             }
+            PresenceMsg::HintsLost => self.tell_sessions(|| SessionMsg::HintsLost, out),
             PresenceMsg::HandOff => {
                 // Sessions and watchers tell the new home by themselves; nobody went offline.
                 self.sessions.clear();

@@ -16,6 +16,7 @@
 //! ```
 
 mod batch;
+mod ending;
 mod marks;
 mod queue;
 
@@ -152,17 +153,6 @@ impl Conversation {
         if matches!(self.phase, Phase::Cold) {
             self.phase = Phase::Fencing;
             out.push(Effect::NeedFence(slot_of(self.id)));
-        }
-    }
-
-    /// What is in flight goes on; what waits is refused, and its senders turn to the new owner.
-    fn hand_off(&mut self, out: &mut Vec<Effect>) {
-        self.leaving = true;
-        self.flushing = true;
-        if matches!(self.phase, Phase::Ready(_)) {
-            self.fail_queue(ErrorCode::Moved, out);
-        } else {
-            self.give_up(ErrorCode::Moved, out);
         }
     }
 
@@ -404,25 +394,6 @@ impl Conversation {
         for (session, id) in self.queue.drain() {
             answer(session, id, SendAnswer::Failed(code), out);
         }
-    }
-
-    fn drop_fence(&mut self, out: &mut Vec<Effect>) {
-        if let Phase::Ready(ready) = &self.phase {
-            let value = ready.fence.value.clone();
-            out.push(Effect::DropFence { slot: ready.fence.slot, value });
-        }
-    }
-
-    /// Refuses everything that waits and ends this activation.
-    fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
-        self.fail_queue(code, out);
-        for msg in std::mem::take(&mut self.early) {
-            if let ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } = msg {
-                refused(from, code, out);
-            }
-        }
-        self.phase = Phase::Cold;
-        out.push(Effect::Stop);
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {

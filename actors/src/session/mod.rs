@@ -158,6 +158,7 @@ impl Session {
                 }
             }
             SessionMsg::HubsMoved(slots) => self.hubs_moved(now, &slots),
+            SessionMsg::HintsLost => self.hints_lost(now),
             SessionMsg::SendsMoved(slots) => self.sends_moved(&slots, out),
             SessionMsg::Drain(alternates) => self.drain(&alternates, out),
             SessionMsg::Answer(token, result) => self.answered(now, token, result, out),

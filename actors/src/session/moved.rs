@@ -12,7 +12,6 @@ use crate::time::Now;
 use rookery_protocol::server::Drain;
 use rookery_protocol::{ClientMsgId, ErrorCode, ServerFrame};
 use rookery_store::slot_of_user;
-use std::sync::Arc;
 
 /// Sessions register at their new homes within this time.
 const REGISTER_SPREAD_MS: u64 = 500;
@@ -24,6 +23,9 @@ pub(super) struct Moved {
     slots: SlotSet,
     /// When to register; none: it is not needed, or done.
     register_ms: Option<u64>,
+    /// Hints may be missing.
+    pull: bool,
+    /// When to read the inbox if that is needed, and to watch.
     pull_ms: u64,
 }
 
@@ -34,21 +36,37 @@ impl Moved {
 }
 
 impl Session {
-    pub(super) fn hubs_moved(&mut self, now: Now, slots: &Arc<SlotSet>) {
+    pub(super) fn hubs_moved(&mut self, now: Now, slots: &SlotSet) {
         let home = slots.contains(slot_of_user(self.me.user));
         let watches = self.watched.iter().any(|user| slots.contains(slot_of_user(*user)));
         if self.device().is_none() || !(home || watches) {
             return;
         }
-        let id = self.me.session.0;
-        let register_ms = now.mono_ms + id % REGISTER_SPREAD_MS;
-        let pull_ms = now.mono_ms + REGISTER_SPREAD_MS + (id >> 16) % PULL_SPREAD_MS;
-        let fresh = || Box::new(Moved { slots: SlotSet::default(), register_ms: None, pull_ms });
-        let moved = self.moved.get_or_insert_with(fresh);
+        let register_ms = now.mono_ms + self.me.session.0 % REGISTER_SPREAD_MS;
+        let moved = self.moved(now);
         moved.slots.extend(slots);
         if home {
             moved.register_ms.get_or_insert(register_ms);
+            moved.pull = true;
         }
+    }
+
+    pub(super) fn hints_lost(&mut self, now: Now) {
+        if self.device().is_some() {
+            self.moved(now).pull = true;
+        }
+    }
+
+    fn moved(&mut self, now: Now) -> &mut Moved {
+        let spread_ms = (self.me.session.0 >> 16) % PULL_SPREAD_MS;
+        self.moved.get_or_insert_with(|| {
+            Box::new(Moved {
+                slots: SlotSet::default(),
+                register_ms: None,
+                pull: false,
+                pull_ms: now.mono_ms + REGISTER_SPREAD_MS + spread_ms,
+            })
+        })
     }
 
     /// Tells the new homes what is due.
@@ -71,9 +89,7 @@ impl Session {
                 self.tell_hub(user, PresenceMsg::Watch(self.me), out);
             }
         }
-        if moved.slots.contains(slot_of_user(self.me.user)) {
-            self.sync.wanted |= self.sync.started;
-        }
+        self.sync.wanted |= moved.pull && self.sync.started;
     }
 
     /// What became of sends to a former owner is not known: their clients ask again.

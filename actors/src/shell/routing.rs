@@ -140,6 +140,7 @@ impl Outgoing {
                     None => Err(ErrorCode::Internal),
                 };
                 if let Err(code) = sent {
+                    cluster.lost_hints(node);
                     for envelope in group {
                         self.give_back(shared, envelope, code);
                     }
@@ -205,6 +206,12 @@ impl Shared {
                     cluster.revoked(user, device);
                 }
                 self.end_device(user, device);
+            }
+            News::HintsLost => {
+                self.tell_all_sessions(&SessionMsg::HintsLost);
+                for inbox in &self.presences {
+                    inbox.push(Item::Each(Arc::new(|_, _: &_| Some(PresenceMsg::HintsLost))));
+                }
             }
             News::HubLost(user) => self.hub_lost(user),
             News::HubsLost => {

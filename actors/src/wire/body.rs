@@ -208,6 +208,7 @@ fn session(
             };
             put(header, kinds::SENT, (to, *id, answer), out);
         }
+        SessionMsg::HintsLost => put(header, kinds::PULL, to, out),
         SessionMsg::Refused(code) => put(header, kinds::REFUSED, (to, code.code()), out),
         SessionMsg::End(code) => put(header, kinds::END, (to, code.code()), out),
         SessionMsg::Deliver(batch) => {
@@ -297,6 +298,10 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
             let code = known.copied().unwrap_or(CloseCode::Internal);
             one(Envelope::Session(here(me, to), SessionMsg::End(code)))
         }
+        kinds::PULL => {
+            let to = read(body, "pull")?;
+            one(Envelope::Session(here(me, to), SessionMsg::HintsLost))
+        }
         kinds::DELIVER..=kinds::PRESENCE => to_sessions(me, kind, body),
         kinds::END_DEVICE => {
             let (user, device) = read(body, "revocation")?;
@@ -304,6 +309,7 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
         }
         kinds::HUB_LOST => Ok(Content::News(News::HubLost(read(body, "user")?))),
         kinds::HUBS_LOST => Ok(Content::News(News::HubsLost)),
+        kinds::HINTS_LOST => Ok(Content::News(News::HintsLost)),
         kinds::LOOK => Ok(Content::News(News::Look)),
         other => Ok(Content::Unknown(other)),
     }

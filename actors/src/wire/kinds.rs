@@ -25,9 +25,11 @@ pub(super) const RECEIPTS: u8 = 34;
 pub(super) const TYPING_TO: u8 = 35;
 pub(super) const CHANGED: u8 = 36;
 pub(super) const PRESENCE: u8 = 37;
+pub(super) const PULL: u8 = 38;
 
 // To a node.
 pub(super) const END_DEVICE: u8 = 50;
 pub(super) const HUB_LOST: u8 = 51;
 pub(super) const HUBS_LOST: u8 = 52;
 pub(super) const LOOK: u8 = 53;
+pub(super) const HINTS_LOST: u8 = 54;

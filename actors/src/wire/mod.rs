@@ -50,6 +50,8 @@ pub enum News {
     HubLost(UserId),
     /// Hubs of the sending node were lost, it can't say whose.
     HubsLost,
+    /// Hints from the sending node to the receiving one were lost, it can't say which.
+    HintsLost,
     /// The members changed: look at the store.
     Look,
 }
@@ -120,6 +122,7 @@ pub fn encode_news(header: Header, news: &News) -> Bytes {
         }
         News::HubLost(user) => put(header, kinds::HUB_LOST, user, &mut out),
         News::HubsLost => put(header, kinds::HUBS_LOST, (), &mut out),
+        News::HintsLost => put(header, kinds::HINTS_LOST, (), &mut out),
         News::Look => put(header, kinds::LOOK, (), &mut out),
     }
     out.into()

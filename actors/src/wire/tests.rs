@@ -74,6 +74,7 @@ fn every_kind() -> Vec<Envelope> {
         },
         SessionMsg::Refused(ErrorCode::BeyondHead),
         SessionMsg::End(CloseCode::Replaced),
+        SessionMsg::HintsLost,
         SessionMsg::Deliver(batch(1, b"")),
         SessionMsg::Receipts(receipts()),
         SessionMsg::Typing { conversation: typing.0, user: typing.1, active: typing.2 },
@@ -105,6 +106,7 @@ fn every_kind_comes_back_as_it_was() {
         News::EndDevice(UserId(1), DeviceId(2)),
         News::HubLost(UserId(3)),
         News::HubsLost,
+        News::HintsLost,
         News::Look,
     ] {
         let message = encode_news(HEADER, &news);

@@ -6,27 +6,20 @@
 //!        ^                                 |
 //!        `------ each half renewal --------'
 //! ```
-//!
-//! Safety: this node works for a slot only by a view that its own clock still allows: whatever
-//! hangs, [`Cluster::may_own`] says no once the last renewal is too old.
 
-use super::inbox::Full;
-use super::shard::Item;
-use super::system::Shared;
-use crate::cluster::{Load, Membership, NodeId, Phase, Profile, Refused, SlotSet, Timing, View};
-use crate::link::{LinkOut, LinkRefused, NodeKey, Notice, OnMessage, OnNotice, Peer};
+use super::{Cluster, Wish};
+use crate::cluster::{Load, Membership, NodeId, Phase, Refused, SlotSet, View};
+use crate::link::{Notice, OnMessage, OnNotice};
 use crate::message::{PresenceMsg, SessionMsg};
-use crate::wire::{self, Header, News, WireError};
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use crate::shell::shard::Item;
+use crate::shell::system::{Shared, random_u64};
+use crate::wire::News;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rookery_protocol::{CloseCode, DeviceId, ErrorCode, UserId};
-use rookery_store::{Members, NodeState, Slot};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use rookery_protocol::CloseCode;
+use rookery_store::{Members, Outcome};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
 
 /// A node that joins waits this long for links to the members before it takes slots.
 const LINKS_PATIENCE_MS: u64 = 3_000;
@@ -36,171 +29,6 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 const REBIRTH_PAUSE: Duration = Duration::from_secs(2);
 /// How long a former life may take to end.
 const ENDING: Duration = Duration::from_secs(1);
-
-/// Starts the links of a node for one life.
-pub trait Links: Send + Sync {
-    /// Links of the node that lives as `own`. Those of a former life have been let go.
-    fn start(
-        &self,
-        own: NodeKey,
-        on_message: OnMessage,
-        on_notice: OnNotice,
-    ) -> BoxFuture<'static, Result<Arc<dyn LinkOut>, String>>;
-}
-
-/// Is told of devices that were revoked on another node.
-pub type OnRevoked = Arc<dyn Fn(UserId, DeviceId) + Send + Sync>;
-
-/// What makes a node a member of a cluster.
-#[derive(Clone)]
-pub struct ClusterConfig {
-    /// What it says of itself.
-    pub profile: Profile,
-    /// How often it renews, and how long a silent node is borne.
-    pub timing: Timing,
-    /// How it reaches others.
-    pub links: Arc<dyn Links>,
-    /// Told before the sessions of a revoked device end.
-    pub on_revoked: OnRevoked,
-}
-
-impl fmt::Debug for ClusterConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterConfig")
-            .field("profile", &self.profile)
-            .field("timing", &self.timing)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What the node is to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    Serve,
-    Drain,
-    Leave,
-}
-
-/// The cluster as the shards of a node see it.
-pub(super) struct Cluster {
-    config: ClusterConfig,
-    view: watch::Sender<Arc<View>>,
-    phase: watch::Sender<Phase>,
-    wish: watch::Sender<Wish>,
-    /// Until when, on this node's clock, the view allows it to work for its slots.
-    serves_until_ms: AtomicU64,
-    links: RwLock<Option<Arc<dyn LinkOut>>>,
-    look: Notify,
-}
-
-impl Cluster {
-    pub(super) fn new(config: ClusterConfig, incarnation: u64) -> Self {
-        let me = NodeKey::new(&config.profile.name, incarnation);
-        Self {
-            config,
-            view: watch::channel(Arc::new(View::empty(me))).0,
-            phase: watch::channel(Phase::Outside).0,
-            wish: watch::channel(Wish::Serve).0,
-            serves_until_ms: AtomicU64::new(0),
-            links: RwLock::new(None),
-            look: Notify::new(),
-        }
-    }
-
-    /// What holds now.
-    pub(super) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.borrow())
-    }
-
-    /// Whether this node may work for a slot at this moment.
-    pub(super) fn may_own(&self, slot: Slot, now_ms: u64) -> bool {
-        now_ms < self.serves_until_ms.load(Ordering::Relaxed) && self.view.borrow().owns(slot)
-    }
-
-    /// Whether a session may begin here under this address.
-    pub(super) fn admits(&self, node: NodeId) -> Result<(), Full> {
-        let view = self.view.borrow();
-        let known = view.members.iter().find(|member| member.key == view.me);
-        let active = known.is_some_and(|member| member.lease.state == NodeState::Active);
-        if active && node.0 == view.me.incarnation { Ok(()) } else { Err(Full) }
-    }
-
-    /// Hands a message to the link.
-    pub(super) fn send(&self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
-        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(links) = links.as_ref() else { return Err(ErrorCode::Moved) };
-        links.send(to, message).map_err(|refused| match refused {
-            LinkRefused::Full => ErrorCode::Busy,
-            LinkRefused::Unknown => ErrorCode::Moved,
-            LinkRefused::TooLarge => ErrorCode::Internal,
-        })
-    }
-
-    /// Tells every other node.
-    pub(super) fn tell_nodes(&self, news: &News) {
-        let view = self.view();
-        let message = wire::encode_news(Header { hops: 0, epoch: view.epoch }, news);
-        for member in view.members.iter().filter(|member| member.key != view.me) {
-            if self.send(member.key, message.clone()).is_err() {
-                tracing::warn!(node = member.lease.name, ?news, "a node could not be told");
-            }
-        }
-    }
-
-    /// The members may have changed.
-    pub(super) fn look_now(&self) {
-        self.look.notify_one();
-    }
-
-    pub(super) fn wish(&self, wish: Wish) {
-        self.wish.send_replace(wish);
-        self.look_now();
-    }
-
-    /// Where the node is in its life, now and when that changes.
-    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
-    }
-
-    /// A device was revoked on another node.
-    pub(super) fn revoked(&self, user: UserId, device: DeviceId) {
-        (self.config.on_revoked)(user, device);
-    }
-
-    /// A message could not be read.
-    pub(super) fn malformed(&self, from: NodeKey, error: &WireError) {
-        let why = match error {
-            WireError::Version(_) => "version",
-            WireError::Malformed(_) => "malformed",
-        };
-        metrics::counter!("rookery_messages_refused_total", "why" => why).increment(1);
-        tracing::warn!(%from, %error, "a message of another node was refused");
-    }
-
-    fn set_links(&self, links: Option<Arc<dyn LinkOut>>) {
-        *self.links.write().unwrap_or_else(PoisonError::into_inner) = links;
-    }
-
-    fn set_peers(&self, view: &View) {
-        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(links) = links.as_ref() else { return };
-        let peers = view.members.iter().map(|member| Peer {
-            name: member.lease.name.clone(),
-            incarnation: member.lease.incarnation,
-            address: member.lease.link.clone(),
-        });
-        links.set_peers(peers.collect());
-    }
-
-    /// Whether all active members are linked.
-    fn is_linked(&self, view: &View) -> bool {
-        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(links) = links.as_ref() else { return false };
-        let active = |state| state == NodeState::Active;
-        let others = view.members.iter().filter(|m| m.key != view.me && active(m.lease.state));
-        others.into_iter().all(|member| links.is_up(member.key))
-    }
-}
 
 impl Shared {
     /// Publishes a view, and tells everybody whom it concerns.
@@ -257,13 +85,13 @@ impl Shared {
 }
 
 /// The ractor actor: one look a turn.
-pub(super) struct Keeper;
+pub(in crate::shell) struct Keeper;
 
 /// Look now.
-pub(super) struct Look;
+pub(in crate::shell) struct Look;
 
 /// Its state.
-pub(super) struct Keeping {
+pub(in crate::shell) struct Keeping {
     shared: Arc<Shared>,
     core: Membership,
     joining_since_ms: Option<u64>,
@@ -284,8 +112,7 @@ impl Actor for Keeper {
         // A keeper that failed and is started again can't know what its former life still has
         // under way: it lives anew.
         let fresh = *cluster.phase.borrow() == Phase::Outside;
-        let incarnation =
-            if fresh { cluster.view().me.incarnation } else { super::system::random_u64()? };
+        let incarnation = if fresh { cluster.view().me.incarnation } else { random_u64()? };
         let (profile, timing) = (cluster.config.profile.clone(), cluster.config.timing);
         let core = Membership::new(profile, incarnation, timing);
         let mut keeping = Keeping { shared, core, joining_since_ms: None, lag_ms: 0 };
@@ -423,14 +250,15 @@ impl Keeping {
             let change = plan.guards.len() > 1 || *self.core.phase() == Phase::Outside;
             let committing = self.shared.store.commit(plan);
             let outcome = tokio::time::timeout(patience, committing).await;
-            let outcome = outcome.unwrap_or(rookery_store::Outcome::Unresolved);
+            let outcome = outcome.unwrap_or(Outcome::Unresolved);
             self.core.committed(attempt, &outcome);
-            if change && matches!(outcome, rookery_store::Outcome::Committed { .. }) {
+            if change && matches!(outcome, Outcome::Committed { .. }) {
                 changed = true;
                 self.cluster()?.tell_nodes(&News::Look);
             }
         }
         self.allow()?;
+        self.cluster()?.confess();
         Ok(changed)
     }
 
@@ -484,7 +312,7 @@ impl Keeping {
     async fn ended(&mut self, why: Refused) -> Result<Duration, ActorProcessingErr> {
         tracing::error!(%why, "this node is out of the cluster; it rejoins as another");
         metrics::counter!("rookery_cluster_rejoins_total").increment(1);
-        let incarnation = super::system::random_u64()?;
+        let incarnation = random_u64()?;
         let cluster = self.cluster()?;
         let (profile, timing) = (cluster.config.profile.clone(), cluster.config.timing);
         let wish = *cluster.wish.borrow();
