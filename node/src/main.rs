@@ -1,11 +1,13 @@
-//! The binary `rookery`: reads the configuration, starts a node, waits for a signal, ends it.
+//! The binary `rookery`: reads the configuration, starts a node (or the store's process), waits
+//! for a signal, ends it.
 //!
 //! Exit codes: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
 //! command line is wrong.
 
 use clap::Parser;
 use rookery_cluster_config::Config;
-use rookery_node::cli::Cli;
+use rookery_node::cli::{Cli, Command};
+use rookery_node::store_process::StoreProcess;
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
 use std::io::Write;
@@ -19,7 +21,9 @@ const WRONG_CONFIGURATION: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let loaded = match Cli::parse().serve().configuration(std::env::vars_os()) {
+    let command = Cli::parse().command();
+    let is_store = matches!(command, Command::Store(_));
+    let loaded = match command.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(WRONG_CONFIGURATION, &faults),
     };
@@ -30,16 +34,14 @@ fn main() -> ExitCode {
     raise_file_limit(loaded.config.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
+        Ok(runtime) if is_store => runtime.block_on(run_store(loaded.config)),
         Ok(runtime) => runtime.block_on(run(loaded.config)),
         Err(error) => fail(CANNOT_START, &format!("can't start threads: {error}")),
     }
 }
 
 async fn run(config: Config) -> ExitCode {
-    let signals = signal(SignalKind::terminate()).and_then(|terminate| {
-        signal(SignalKind::interrupt()).map(|interrupt| (terminate, interrupt))
-    });
-    let (mut terminate, mut interrupt) = match signals {
+    let (mut terminate, mut interrupt) = match signals() {
         Ok(signals) => signals,
         Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
     };
@@ -62,6 +64,32 @@ async fn run(config: Config) -> ExitCode {
         () = node.shutdown() => ended,
         () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
     }
+}
+
+async fn run_store(config: Config) -> ExitCode {
+    let (mut terminate, mut interrupt) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
+    };
+    let starting = tokio::task::spawn_blocking(move || StoreProcess::start(&config));
+    let store = match starting.await {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => return fail(CANNOT_START, &error),
+        Err(_) => return fail(CANNOT_START, &"the store panicked; the log says where"),
+    };
+    say(&mut std::io::stdout(), &store.ready_line());
+    asked_to_end(&mut terminate, &mut interrupt).await;
+    tracing::info!("asked to end; a second signal ends at once");
+    tokio::select! {
+        ended = tokio::task::spawn_blocking(move || store.shutdown()) => {
+            if ended.is_ok() { ExitCode::SUCCESS } else { CANNOT_GO_ON.into() }
+        }
+        () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
+    }
+}
+
+fn signals() -> std::io::Result<(Signal, Signal)> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 
 async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {

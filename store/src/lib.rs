@@ -9,12 +9,15 @@
 //!   |            builds plans, reads views; owns the key schema (`keys`)
 //! engine    submit(plans) / view(at least version)
 //!   |- memory     simulation and unit tests
-//!   `- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   |- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   `- shared     several nodes of one machine: a client of the embedded engine's own process
 //! ```
 
 mod accounts;
 pub mod append;
 mod apply;
+pub mod backup;
+pub mod check;
 mod conversation;
 mod dedupe;
 mod devices;
@@ -31,11 +34,17 @@ mod list;
 pub mod marks;
 pub mod members;
 pub mod memory;
+pub mod migrate;
 pub mod plan;
 mod refresh;
 mod rows;
+pub mod schema;
+#[cfg(unix)]
+pub mod shared;
 pub mod slot;
 mod store;
+mod tally;
+mod transfer;
 
 pub use accounts::{Account, MAX_PASSWORD_HASH_BYTES};
 pub use append::Append;
@@ -56,3 +65,4 @@ pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
 pub use store::Store;
+pub use tally::Totals;

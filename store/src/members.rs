@@ -202,6 +202,14 @@ fn decode(value: Bytes) -> Result<HeldLease, ReadError> {
     Ok(HeldLease { lease, value })
 }
 
+/// Whether a row holds a lease.
+///
+/// # Errors
+/// [`ReadError::Damaged`].
+pub(crate) fn judge(value: &[u8]) -> Result<(), ReadError> {
+    decode(Bytes::copy_from_slice(value)).map(drop)
+}
+
 impl<E: Engine> Store<E> {
     /// All leases and the epoch, in one snapshot.
     ///

@@ -6,6 +6,10 @@ mod accounts;
 #[cfg(test)]
 mod append;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
 mod conversations;
 #[cfg(test)]
 mod fences;
@@ -15,6 +19,8 @@ mod history;
 mod inbox;
 #[cfg(test)]
 mod members;
+#[cfg(test)]
+mod migrate;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
