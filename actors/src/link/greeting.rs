@@ -155,15 +155,16 @@ pub struct Me<'a> {
 }
 
 impl Greeting {
-    /// Whether to go on, and in which version. `certified` is the name in the peer's certificate.
+    /// Whether to go on, and in which version. `certified`: the peer's certificate is for the name it
+    /// gives, in this node's cluster.
     ///
     /// # Errors
     /// [`Refusal`], first the reasons that an operator must see.
-    pub fn judge(&self, me: Me<'_>, certified: &str) -> Result<u8, Refusal> {
+    pub fn judge(&self, me: Me<'_>, certified: bool) -> Result<u8, Refusal> {
         let version = self.newest.min(NEWEST_VERSION);
         if self.cluster != me.cluster {
             Err(Refusal::Cluster)
-        } else if self.name != certified {
+        } else if !certified {
             Err(Refusal::Certificate)
         } else if self.name == me.name {
             Err(Refusal::DuplicateName)
@@ -324,25 +325,25 @@ mod tests {
         let judged = |change: &dyn Fn(&mut Greeting)| {
             let mut greeting = greeting();
             change(&mut greeting);
-            greeting.judge(ME, "a")
+            greeting.judge(ME, true)
         };
         assert_eq!(judged(&|_| ()), Ok(NEWEST_VERSION));
         assert_eq!(judged(&|g| g.cluster = "other".into()), Err(Refusal::Cluster));
-        assert_eq!(judged(&|g| g.name = "c".into()), Err(Refusal::Certificate));
+        assert_eq!(greeting().judge(ME, false), Err(Refusal::Certificate));
         assert_eq!(judged(&|g| g.oldest = 200), Err(Refusal::Version));
         assert_eq!(judged(&|g| (g.oldest, g.newest) = (0, 0)), Err(Refusal::Version));
         assert_eq!(judged(&|g| g.to_incarnation = 6), Err(Refusal::NotMe));
         assert_eq!(judged(&|g| g.to_name = "c".into()), Err(Refusal::NotMe));
         let twin = Greeting { name: "b".into(), ..greeting() };
-        assert_eq!(twin.judge(ME, "b"), Err(Refusal::DuplicateName));
+        assert_eq!(twin.judge(ME, true), Err(Refusal::DuplicateName));
         let higher = Greeting { name: "c".into(), ..greeting() };
-        assert_eq!(higher.judge(ME, "c"), Err(Refusal::Direction));
+        assert_eq!(higher.judge(ME, true), Err(Refusal::Direction));
     }
 
     #[test]
     fn a_newer_node_and_an_older_one_speak_the_older_version() {
         let newer = Greeting { newest: NEWEST_VERSION + 1, ..greeting() };
-        assert_eq!(newer.judge(ME, "a"), Ok(NEWEST_VERSION));
+        assert_eq!(newer.judge(ME, true), Ok(NEWEST_VERSION));
     }
 
     #[test]

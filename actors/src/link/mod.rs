@@ -20,6 +20,7 @@
 pub mod frame;
 pub mod greeting;
 mod loopback;
+pub mod names;
 pub mod peer;
 #[cfg(test)]
 mod peer_tests;

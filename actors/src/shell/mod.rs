@@ -4,6 +4,7 @@
 
 mod inbox;
 mod kind;
+pub mod link;
 mod outbox;
 mod query;
 mod shard;
