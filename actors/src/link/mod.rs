@@ -17,7 +17,13 @@
 //! A node that rejoins has a new incarnation, hence a new [`NodeKey`], hence a new link: nothing
 //! meant for its former life is delivered to the new one.
 
+pub mod frame;
+pub mod greeting;
 mod loopback;
+pub mod names;
+pub mod peer;
+#[cfg(test)]
+mod peer_tests;
 
 pub use loopback::{Loopback, LoopbackNode};
 

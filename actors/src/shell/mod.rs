@@ -5,6 +5,7 @@
 mod cluster;
 mod inbox;
 mod kind;
+pub mod link;
 mod outbox;
 mod query;
 mod routing;

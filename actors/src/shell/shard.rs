@@ -62,6 +62,9 @@ pub(super) enum Item<K: Kind> {
 /// The only message ractor carries to a shard: take what is in the inbox.
 pub(super) struct Turn;
 
+// Local: not serializable, so nothing of it is shown to other nodes.
+impl ractor::Message for Turn {}
+
 struct Hosted<K: Kind> {
     actor: K::Actor,
     activation: u64,
