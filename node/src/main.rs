@@ -31,7 +31,9 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit(loaded.config.limits.max_connections);
+    if !is_store {
+        raise_file_limit(loaded.config.limits.max_connections);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) if is_store => runtime.block_on(run_store(loaded.config)),

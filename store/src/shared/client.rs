@@ -37,7 +37,8 @@ impl SharedConfig {
         Self {
             socket: socket.as_ref().to_owned(),
             open_timeout: Duration::from_secs(5),
-            silence: Duration::from_millis(1500),
+            // With a third of it before the question, a store that stands still is noticed within 2 s.
+            silence: Duration::from_millis(1200),
             patience: Duration::from_secs(5),
             plan_bytes: 32 << 20,
         }

@@ -186,6 +186,9 @@ impl Link {
                 Ok(stream) => {
                     let since = Instant::now();
                     let why = self.attend(&stream);
+                    if self.is_closed() {
+                        return;
+                    }
                     tracing::warn!(why, "the connection to the store is lost");
                     self.lose(Phase::Down(format!("the connection to the store is lost: {why}")));
                     if since.elapsed() > PAUSE.1 {
