@@ -23,8 +23,10 @@
 pub mod conversation;
 pub mod effect;
 pub mod fences;
+pub mod host;
 pub mod message;
 pub mod presence;
+pub mod query;
 pub mod session;
 pub mod shell;
 pub mod time;

@@ -3,9 +3,7 @@
 //! The only part of the crate that knows tokio, ractor, clocks and randomness.
 
 mod inbox;
-mod kind;
 mod outbox;
-mod query;
 mod shard;
 mod supervisor;
 mod system;

@@ -1,10 +1,10 @@
 //! The actor system of a node: shards, routing between them, start and end.
 
 use super::inbox::{Full, Inbox};
-use super::kind::{Conversations, Kind, Presences, Sessions};
 use super::outbox::Outbox;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
+use crate::host::{Conversations, Kind, Presences, Sessions};
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;
