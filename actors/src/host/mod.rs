@@ -7,6 +7,8 @@
 //! - An answer or an outcome reaches the activation that asked, or nobody: an actor that was
 //!   dropped and made anew never takes its predecessor's for its own.
 //! - A handler that panics costs its own actor, nobody else, and none of its effects are performed.
+//! - A conversation that went without finishing leaves no fence behind: its successor takes the slot
+//!   over, so that an append still under way can't share places with its own.
 
 mod kind;
 mod line;
@@ -20,7 +22,7 @@ use crate::message::Envelope;
 use crate::session::Settings;
 use crate::time::Now;
 use rookery_protocol::CloseCode;
-use rookery_store::{Outcome, Plan, Slot, TakeOver};
+use rookery_store::{Outcome, Plan, Slot, TakeOver, slot_of};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -248,10 +250,21 @@ impl<K: Kind, L: Line> Host<K, L> {
         }
     }
 
+    /// An actor's place is elsewhere now: it goes without a word.
+    pub fn retire(&mut self, key: K::Key) {
+        if let Some(hosted) = self.remove(key) {
+            for line in hosted.lines {
+                line.release();
+            }
+        }
+        self.distrust(key);
+    }
+
     /// A handler panicked: its actor is dropped, its connections look for a new session, and who
     /// relied on it is told. If it keeps happening the key is left alone for a while.
     pub fn lose(&mut self, now: Now, key: K::Key, out: &mut impl Outlet<K>) {
         self.remove(key);
+        self.distrust(key);
         if self.panics.len() > 10_000 {
             self.panics.retain(|_, p| now.mono_ms.saturating_sub(p.since_ms) < MAX_PAUSE_MS);
         }
@@ -268,6 +281,14 @@ impl<K: Kind, L: Line> Host<K, L> {
             out.tell(envelope);
         }
         out.lost(key);
+    }
+
+    /// An actor that went without finishing may have an append under way: under the same fence its
+    /// successor could give the same place again.
+    fn distrust(&mut self, key: K::Key) {
+        if let Some(conversation) = K::conversation(key) {
+            self.fences.forget(slot_of(conversation));
+        }
     }
 
     fn is_paused(&self, key: K::Key, now: Now) -> bool {
@@ -362,3 +383,6 @@ impl<K: Kind, L: Line> Host<K, L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
