@@ -25,6 +25,7 @@ pub mod effect;
 pub mod fences;
 pub mod host;
 pub mod message;
+pub mod plant;
 pub mod presence;
 pub mod query;
 pub mod session;

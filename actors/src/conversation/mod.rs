@@ -142,6 +142,23 @@ impl Conversation {
         ready || !self.queue.is_empty()
     }
 
+    /// The names of [`Conversation::state`].
+    pub const STATES: &'static [&'static str] =
+        &["c:cold", "c:fencing", "c:loading", "c:ready", "c:appending", "c:marking"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Cold => "c:cold",
+            Phase::Fencing => "c:fencing",
+            Phase::Loading(_) => "c:loading",
+            Phase::Ready(ready) if ready.in_flight.is_some() => "c:appending",
+            Phase::Ready(ready) if ready.marks.is_busy() => "c:marking",
+            Phase::Ready(_) => "c:ready",
+        }
+    }
+
     fn touch(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.used_ms = now.mono_ms;
         if matches!(self.phase, Phase::Cold) {
