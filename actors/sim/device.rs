@@ -395,7 +395,9 @@ impl Device {
             return;
         }
         let request = self.request();
-        self.asks.insert(request, (ask, now + PATIENCE_MS));
+        // A sync is answered when everything was delivered, however long that takes.
+        let patience = if ask == Ask::Sync { u64::MAX } else { now + PATIENCE_MS };
+        self.asks.insert(request, (ask, patience));
         self.resyncing |= ask == Ask::Sync;
         frames.push(match ask {
             Ask::Sync => client::Sync { request, cursor: self.cursor }.into(),
