@@ -80,4 +80,13 @@ impl Fences {
             self.slots.remove(&slot);
         }
     }
+
+    /// Somebody who wrote under the slot's fence is gone, perhaps with a plan under way that its
+    /// successor would not know of: the next one takes the slot over, which makes that plan harmless
+    /// or visible.
+    pub fn forget(&mut self, slot: Slot) {
+        if let Some(SlotState::Held(_)) = self.slots.get(&slot) {
+            self.slots.remove(&slot);
+        }
+    }
 }

@@ -232,8 +232,12 @@ pub struct Outgoing {
     pub from: Origin,
     /// The sender's id of it.
     pub id: ClientMsgId,
-    /// Whether it may have been sent before.
+    /// Whether the client may have sent it before.
     pub retry: bool,
+    /// The newest version of the store that the session had seen when it passed this on. Messages
+    /// may come late and twice: an owner that started after this version can't tell a copy from the
+    /// first, and looks into the store.
+    pub seen: Version,
     /// What the body is.
     pub kind: EntryKind,
     /// The content.

@@ -88,6 +88,7 @@ fn outgoing(user: UserId, n: u8, text: &str) -> Outgoing {
         from: Origin { session: session(user), device: DeviceId(user.0) },
         id: id(n),
         retry: false,
+        seen: Version(5),
         kind: EntryKind::Text,
         body: text.into(),
     }
@@ -198,6 +199,37 @@ fn a_retry_that_is_not_remembered_is_looked_up_and_holds_back_what_follows() {
     assert_eq!(plans(&effects).len(), 1);
     let effects = actor.commit(TOKEN_APPEND);
     assert_eq!(delivered(&effects).first(), Some(&(ADA, vec![4, 5])));
+}
+
+/// A link may hand a message over late, when its client has long sent it again another way and this
+/// owner is a new one: neither the client's word nor a clock tells.
+#[test]
+fn a_message_passed_on_before_the_load_is_looked_up_though_it_is_no_retry() {
+    let mut actor = Actor::ready();
+    let late = Outgoing { seen: Version(4), ..outgoing(ADA, 1, "hello") };
+    let effects = actor.on(ConversationMsg::Send(late));
+    assert!(plans(&effects).is_empty());
+    assert!(matches!(effects.as_slice(), [Effect::Query { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_copy_that_comes_after_its_first_was_forgotten_is_looked_up() {
+    let mut actor = Actor::ready();
+    actor.on(send(ADA, 0));
+    actor.commit(TOKEN_APPEND);
+    for n in 1..=255 {
+        actor.on(ConversationMsg::Send(Outgoing {
+            seen: Version(actor.version),
+            ..outgoing(GRACE, n, "hello")
+        }));
+        actor.commit(TOKEN_APPEND);
+    }
+    assert!(matches!(answers(&actor.on(send(ADA, 0)))[..], [SendAnswer::Duplicate { .. }]));
+    let one_more = Outgoing { seen: Version(actor.version), ..outgoing(GRACE, 0, "hello") };
+    actor.on(ConversationMsg::Send(one_more));
+    actor.commit(TOKEN_APPEND);
+    let effects = actor.on(send(ADA, 0));
+    assert!(matches!(effects.as_slice(), [Effect::Query { .. }]), "{effects:?}");
 }
 
 #[test]

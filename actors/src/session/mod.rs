@@ -124,6 +124,23 @@ impl Session {
         self.identity.as_ref().map(|identity| identity.device)
     }
 
+    /// The names of [`Session::state`].
+    pub const STATES: &'static [&'static str] =
+        &["s:new", "s:away", "s:unsynced", "s:pulling", "s:behind", "s:live"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.conn, &self.identity) {
+            (_, None) => "s:new",
+            (None, _) => "s:away",
+            _ if !self.sync.started => "s:unsynced",
+            _ if self.sync.pulling() => "s:pulling",
+            _ if self.sync.behind => "s:behind",
+            _ => "s:live",
+        }
+    }
+
     /// Handles one message.
     pub fn handle(&mut self, now: Now, msg: SessionMsg, out: &mut Vec<Effect>) {
         match msg {

@@ -84,6 +84,7 @@ impl Session {
             from: Origin { session: self.me, device },
             id: send.client_msg_id,
             retry: send.retry,
+            seen: self.sync.seen,
             kind: send.kind,
             body: send.body,
         };

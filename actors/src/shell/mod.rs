@@ -4,10 +4,8 @@
 
 mod cluster;
 mod inbox;
-mod kind;
 pub mod link;
 mod outbox;
-mod query;
 mod routing;
 mod shard;
 mod supervisor;

@@ -2,12 +2,12 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
-use super::kind::{Conversations, Kind, Presences, Sessions};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
 use crate::cluster::{NodeId, Phase, Refused, View};
+use crate::host::{Conversations, Kind, Presences, Sessions};
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;

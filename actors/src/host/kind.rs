@@ -1,31 +1,42 @@
-//! The three kinds of virtual actors, as the shard sees them: keys, messages, how they start.
+//! The three kinds of virtual actors, as a host sees them: keys, messages, how they start. Pure.
 
-use super::system::Shared;
 use crate::cluster::View;
 use crate::conversation::Conversation;
 use crate::effect::{Effect, QueryResult};
 use crate::message::{ConversationMsg, Envelope, PresenceMsg, SessionMsg, SessionRef};
 use crate::presence::Presence;
-use crate::session::Session;
+use crate::session::{Session, Settings};
 use crate::time::Now;
 use rookery_protocol::{ConversationId, UserId};
 use rookery_store::{Fence, Outcome};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// A kind of virtual actor.
-pub(super) trait Kind: Send + Sync + Sized + 'static {
+pub trait Kind: Send + Sync + Sized + 'static {
+    /// Its address.
     type Key: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static;
+    /// What it is told.
     type Msg: Send + 'static;
+    /// Its state.
     type Actor: Send + 'static;
+    /// Its name in metrics and logs.
     const NAME: &'static str;
 
-    fn create(key: Self::Key, shared: &Shared) -> Self::Actor;
+    /// An actor that knows nothing yet.
+    fn create(key: Self::Key, settings: &Arc<Settings>) -> Self::Actor;
+    /// Whether a message brings an actor into being that is not there.
     fn activates(msg: &Self::Msg) -> bool;
+    /// Handles one message.
     fn handle(actor: &mut Self::Actor, now: Now, msg: Self::Msg, out: &mut Vec<Effect>);
+    /// The time asked for has come.
     fn wake() -> Self::Msg;
+    /// The store answers a question.
     fn answer(token: u64, result: QueryResult) -> Self::Msg;
+    /// What became of a plan; `None`: this kind makes none.
     fn committed(token: u64, outcome: Outcome) -> Option<Self::Msg>;
+    /// A slot's fence, or that it can't be had; `None`: this kind needs none.
     fn fenced(_fence: Option<Fence>) -> Option<Self::Msg> {
         None
     }
@@ -43,17 +54,18 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn conversation(_key: Self::Key) -> Option<ConversationId> {
         None
     }
+    /// The actor of that conversation.
     fn key_of(_conversation: ConversationId) -> Option<Self::Key> {
         None
     }
 }
 
 /// Sessions.
-pub(super) struct Sessions;
+pub struct Sessions;
 /// Conversations.
-pub(super) struct Conversations;
+pub struct Conversations;
 /// Presence hubs.
-pub(super) struct Presences;
+pub struct Presences;
 
 impl Kind for Sessions {
     type Key = SessionRef;
@@ -61,8 +73,8 @@ impl Kind for Sessions {
     type Actor = Session;
     const NAME: &'static str = "session";
 
-    fn create(key: SessionRef, shared: &Shared) -> Session {
-        Session::new(key, &shared.settings)
+    fn create(key: SessionRef, settings: &Arc<Settings>) -> Session {
+        Session::new(key, settings)
     }
 
     fn activates(msg: &SessionMsg) -> bool {
@@ -97,7 +109,7 @@ impl Kind for Conversations {
     type Actor = Conversation;
     const NAME: &'static str = "conversation";
 
-    fn create(key: ConversationId, _shared: &Shared) -> Conversation {
+    fn create(key: ConversationId, _settings: &Arc<Settings>) -> Conversation {
         Conversation::new(key)
     }
 
@@ -153,7 +165,7 @@ impl Kind for Presences {
     type Actor = Presence;
     const NAME: &'static str = "presence";
 
-    fn create(key: UserId, _shared: &Shared) -> Presence {
+    fn create(key: UserId, _settings: &Arc<Settings>) -> Presence {
         Presence::new(key)
     }
 
