@@ -22,6 +22,11 @@ pub enum Command {
     Serve(Serve),
     /// Starts the store's process for several nodes on one machine (store.engine "shared").
     Store(StoreProcess),
+    /// Asks a running node about its cluster.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Asks a running node to leave in order: its slots and clients go to the others, it ends.
+    Drain(Ask),
 }
 
 /// What `serve` takes.
@@ -45,6 +50,15 @@ pub struct Serve {
     /// Socket of the store's process, for the engine "shared" [default: DIR/store.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
+    /// Name of this node.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Name of the cluster to join; without one the node works alone.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Address where other nodes connect [default: 127.0.0.1:7300].
+    #[arg(long, value_name = "ADDR")]
+    link: Option<String>,
 }
 
 /// What `store` takes.
@@ -59,6 +73,27 @@ pub struct StoreProcess {
     /// Socket to listen on [default: DIR/store.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
+}
+
+/// What can be asked about a cluster.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// The nodes, their state, slots and sessions.
+    Status(Ask),
+}
+
+/// How a running node is asked.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Ask {
+    /// The node's configuration file; of its keys, metrics.listen counts.
+    #[arg(long, value_name = "FILE", env = "ROOKERY_CONFIG")]
+    config: Option<PathBuf>,
+    /// The node's metrics address [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 type Flag = (&'static str, &'static str, Option<String>);
@@ -83,6 +118,9 @@ impl Command {
         let (file, flags) = match self {
             Self::Serve(serve) => serve.flags(),
             Self::Store(store) => store.flags(),
+            Self::Cluster(Cluster::Status(ask)) | Self::Drain(ask) => {
+                (ask.config, vec![("--metrics", "metrics.listen", ask.metrics)])
+            }
         };
         let flags = flags
             .into_iter()
@@ -103,6 +141,9 @@ impl Serve {
             ("--metrics", "metrics.listen", self.metrics),
             ("--store", "store.engine", self.store),
             ("--socket", "store.socket", self.socket),
+            ("--node", "node.name", self.node),
+            ("--cluster", "cluster.name", self.cluster),
+            ("--link", "cluster.listen", self.link),
         ];
         (self.config, flags)
     }

@@ -7,12 +7,15 @@
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
-//!                           `- metrics    Prometheus on a listener of its own
+//!                           |- metrics    Prometheus on a listener of its own
+//!                           `- admin      what operators ask, on that listener; cluster
 //! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
+pub mod admin;
 pub mod cli;
 mod clock;
+pub mod cluster;
 pub mod gateway;
 pub mod http;
 pub mod identity;
@@ -32,6 +35,7 @@ use identity::Identity;
 use rookery_cluster_config::Config;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// What every request and connection of a node shares.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub struct AppState {
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
     draining: AtomicBool,
+    /// An operator asked the node to leave.
+    leave: Notify,
 }
 
 impl AppState {
