@@ -194,13 +194,9 @@ pub static KEYS: &[Key] = &[
     text("cluster.endpoint", "\"\", or a URL such as wss://node-1.example.org/v1/ws", |c, v| {
         put(&mut c.cluster.endpoint, optional(v, websocket))
     }),
-    text("cluster.authority", "the path of a PEM file", |c, v| {
-        put(&mut c.cluster.authority, path(v))
+    text("cluster.certificates", "the path of a directory", |c, v| {
+        put(&mut c.cluster.certificates, path(v))
     }),
-    text("cluster.certificate", "the path of a PEM file", |c, v| {
-        put(&mut c.cluster.certificate, path(v))
-    }),
-    text("cluster.key", "the path of a PEM file", |c, v| put(&mut c.cluster.key, path(v))),
     whole("cluster.renew_ms", (100, 60_000, "milliseconds"), |c, v| c.cluster.renew_ms = v),
     whole("cluster.suspicion_ms", (300, HOUR_MS, "milliseconds"), |c, v| {
         c.cluster.suspicion_ms = v;

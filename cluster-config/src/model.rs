@@ -82,12 +82,9 @@ pub struct Cluster {
     /// WebSocket URL by which clients reach this node, when it isn't that of `http.public_url` or
     /// `http.listen`.
     pub endpoint: Option<String>,
-    /// PEM file of the certificate that made those of all nodes.
-    pub authority: PathBuf,
-    /// PEM file of this node's certificate.
-    pub certificate: PathBuf,
-    /// PEM file of its private key.
-    pub key: PathBuf,
+    /// Directory of the certificates, as `rookery cert` makes them: `ca.pem`, and this node's
+    /// `NAME.pem` and `NAME.key`.
+    pub certificates: PathBuf,
     /// Milliseconds between two renewals of the node's lease.
     pub renew_ms: u64,
     /// Milliseconds without a renewal after which a node is taken for dead.
@@ -105,9 +102,7 @@ impl Default for Cluster {
             listen: SocketAddr::from(([127, 0, 0, 1], 7300)),
             advertise: None,
             endpoint: None,
-            authority: PathBuf::from("authority.pem"),
-            certificate: PathBuf::from("node.pem"),
-            key: PathBuf::from("node.key"),
+            certificates: PathBuf::from("./rookery-certs"),
             renew_ms: 1_000,
             suspicion_ms: 3_000,
             drain_ms: 5_000,

@@ -38,9 +38,9 @@ pub(crate) fn config(
         incarnation: 0,
         listen: section.listen,
         tls: TlsFiles {
-            authority: section.authority.clone(),
-            certificate: section.certificate.clone(),
-            key: section.key.clone(),
+            authority: section.certificates.join("ca.pem"),
+            certificate: section.certificates.join(format!("{}.pem", config.node.name)),
+            key: section.certificates.join(format!("{}.key", config.node.name)),
         },
     };
     Some(ClusterConfig {

@@ -23,7 +23,7 @@
 //! t    sha-256 of a refresh token                33  user, device, expiry, used
 //! y    user device                               17  refresh family: newest token hashes
 //! s    user                                       9  last seen: Unix ms; rises
-//! q    user device                               17  inbox cursor it came with, time; rises
+//! q    user device                               17  inbox cursor it came with, and when
 //! r    conversation                               9  retention of its messages: ms
 //! f    slot(2)                                    3  fence: node, incarnation, epoch
 //! L    node                                       9  lease: incarnation, state, counter, addresses

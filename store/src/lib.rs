@@ -37,6 +37,7 @@ pub mod memory;
 pub mod migrate;
 pub mod plan;
 mod refresh;
+pub mod retention;
 mod rows;
 pub mod schema;
 #[cfg(unix)]

@@ -199,7 +199,7 @@ pub(crate) fn decode_inbox_floor(value: &[u8]) -> Result<(u32, Stamp), ReadError
     Ok((u32::from_be_bytes(*epoch), Stamp(stamp)))
 }
 
-/// The value of a device's cursor: it rises by epoch, by stamp, then by time.
+/// The value of a device's cursor, and of the time it was noted.
 pub(crate) fn encode_device_cursor(epoch: u32, stamp: Stamp, seen_ms: u64) -> [u8; 25] {
     let mut value = [0; 25];
     let mut out = value.as_mut_slice();
