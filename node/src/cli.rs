@@ -1,5 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
+use crate::cert::Cert;
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;
@@ -19,6 +20,17 @@ pub struct Cli {
 enum Command {
     /// Starts a node (what `rookery` without a command does too).
     Serve(Serve),
+    /// Makes and renews the certificates that nodes of a cluster show each other.
+    Cert(Cert),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// To run a node.
+    Serve(Serve),
+    /// To make certificates.
+    Cert(Cert),
 }
 
 /// What `serve` takes.
@@ -39,12 +51,13 @@ pub struct Serve {
 }
 
 impl Cli {
-    /// What to serve with.
+    /// What to do.
     #[must_use]
-    pub fn serve(self) -> Serve {
+    pub fn task(self) -> Task {
         match self.command {
-            Some(Command::Serve(serve)) => serve,
-            None => self.serve,
+            Some(Command::Serve(serve)) => Task::Serve(serve),
+            Some(Command::Cert(cert)) => Task::Cert(cert),
+            None => Task::Serve(self.serve),
         }
     }
 }
@@ -82,7 +95,8 @@ mod tests {
     fn configured(line: &str) -> Result<Config, Faults> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let none = std::iter::empty();
-        cli.serve().configuration(none).map(|loaded| loaded.config)
+        let Task::Serve(serve) = cli.task() else { panic!("{line:?} does not serve") };
+        serve.configuration(none).map(|loaded| loaded.config)
     }
 
     #[test]

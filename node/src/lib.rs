@@ -10,6 +10,7 @@
 //!                           `- metrics    Prometheus on a listener of its own
 //! ```
 
+pub mod cert;
 pub mod cli;
 mod clock;
 pub mod gateway;

@@ -5,13 +5,14 @@
 
 use clap::Parser;
 use rookery_cluster_config::Config;
-use rookery_node::cli::Cli;
+use rookery_node::cli::{Cli, Serve, Task};
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+const CANNOT_DO: u8 = 1;
 const CANNOT_START: u8 = 1;
 const CANNOT_GO_ON: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
@@ -19,7 +20,20 @@ const WRONG_CONFIGURATION: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let loaded = match Cli::parse().serve().configuration(std::env::vars_os()) {
+    match Cli::parse().task() {
+        Task::Serve(serve) => start(serve),
+        Task::Cert(cert) => match cert.run() {
+            Ok(told) => {
+                say(&mut std::io::stdout(), told.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(CANNOT_DO, &error),
+        },
+    }
+}
+
+fn start(serve: Serve) -> ExitCode {
+    let loaded = match serve.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(WRONG_CONFIGURATION, &faults),
     };

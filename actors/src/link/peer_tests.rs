@@ -167,7 +167,7 @@ fn a_lone_message_leaves_at_once_and_many_gather_into_batches() {
         world.send_next(0, 10);
         assert_eq!(world.under_way(0), sent);
     }
-    for _ in 0..100 {
+    for _ in 0..90 {
         world.send_next(0, 10);
     }
     assert_eq!(world.under_way(0), EAGER_FRAMES, "they wait");
