@@ -1,5 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
+use crate::cert::Cert;
 use crate::commands::{Backup, Check, Dev, Drain, Migrate, Restore, Status, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
@@ -35,6 +36,8 @@ enum Command {
     Cluster(ClusterCommand),
     /// Asks a running node to leave in order: its slots and clients go to the others, it ends.
     Drain(Drain),
+    /// Makes and renews the certificates that nodes of a cluster show each other.
+    Cert(Cert),
     /// Runs a whole cluster on this machine, for development.
     Dev(Dev),
 }
@@ -143,6 +146,7 @@ impl Cli {
                 Job::Tool(Tool::Status(status))
             }
             Some(Command::Drain(drain)) => Job::Tool(Tool::Drain(drain)),
+            Some(Command::Cert(cert)) => Job::Tool(Tool::Cert(cert)),
             Some(Command::Dev(dev)) => Job::Tool(Tool::Dev(dev)),
         }
     }

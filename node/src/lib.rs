@@ -15,6 +15,7 @@
 //! ```
 
 pub mod admin;
+pub mod cert;
 pub mod cli;
 mod clock;
 pub mod cluster;

@@ -1,5 +1,5 @@
 //! The operators' tools: `store check`, `backup`, `restore`, `migrate`, `cluster status`, `drain`,
-//! `dev`.
+//! `dev`; `cert` lives beside, in a module of its own.
 //!
 //! Each is one file: its flags, what it does, what it prints. Results go to stdout, progress and
 //! failures to stderr. Exit codes: 0 done (and nothing found), 1 it could not be done, 2 wrong
@@ -19,6 +19,7 @@ pub use dev::Dev;
 pub use migrate::Migrate;
 pub use restore::Restore;
 
+use crate::cert::Cert;
 use crate::log;
 use crate::place::Place;
 use clap::Args;
@@ -50,6 +51,8 @@ pub enum Tool {
     Status(Status),
     /// `drain`
     Drain(Drain),
+    /// `cert`
+    Cert(Cert),
     /// `dev`
     Dev(Dev),
 }
@@ -84,6 +87,13 @@ impl Tool {
                     Self::Migrate(migrate) => migrate.run(&mut out).await,
                     Self::Status(status) => status.run(&mut out),
                     Self::Drain(drain) => drain.run(&mut out),
+                    Self::Cert(cert) => match cert.run() {
+                        Ok(told) => {
+                            say(&mut out, told.trim_end());
+                            Ok(ExitCode::SUCCESS)
+                        }
+                        Err(error) => Err(Failure::new(error)),
+                    },
                     Self::Dev(dev) => dev.run(&mut out).await,
                 }
             }),
