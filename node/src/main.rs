@@ -61,6 +61,10 @@ async fn run(config: Config) -> ExitCode {
             tracing::info!("asked to end; a second signal ends at once");
             ExitCode::SUCCESS
         }
+        () = node.asked_to_leave() => {
+            tracing::info!("asked to leave; a signal ends at once");
+            ExitCode::SUCCESS
+        }
         () = node.failed() => {
             tracing::error!("the actors can't go on: the node ends");
             CANNOT_GO_ON.into()

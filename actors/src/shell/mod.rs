@@ -11,7 +11,7 @@ mod shard;
 mod supervisor;
 mod system;
 
-pub use cluster::{ClusterConfig, Links};
+pub use cluster::{ClusterConfig, OnRevoked, StartLinks};
 pub use inbox::Full;
 pub use outbox::{Event, Outbox};
 pub use system::{ActorSystem, StartError, SystemConfig};
