@@ -102,8 +102,8 @@ impl Session {
         match page {
             Err(_) => self.pull_failed(now),
             Ok(InboxPage::TooFar { now: cursor }) => {
+                let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
                 self.sync.too_far(cursor);
-                let request = self.sync.request.take().unwrap_or(0);
                 self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
                 self.went_live(now, false, out);
             }
@@ -170,6 +170,17 @@ impl Session {
         for batch in held {
             self.deliver(now, &batch, out);
         }
+    }
+
+    /// What the client has not got is gone from the log, and it asked nothing: `TooFar` is not
+    /// counted, so it could be lost with the connection and the hole would stay unseen. In a new
+    /// session the client syncs, and is told for sure.
+    fn restart(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conn.take() {
+            self.timers.last_life_ms = now.mono_ms;
+            out.push(Effect::RefuseAttach(conn));
+        }
+        self.end(now, None, out);
     }
 
     pub(super) fn pull_failed(&mut self, now: Now) {

@@ -24,6 +24,9 @@ const TYPING_MS: u64 = 250;
 impl Session {
     pub(super) fn frame(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
         match frame {
+            // Of the session before this one, on the same connection: the client has not seen this
+            // one's `Welcome` yet, after which it syncs first.
+            ClientFrame::Ack(_) if !self.sync.started => {}
             ClientFrame::Ack(ack) => {
                 if !self.stream.ack(ack.received) {
                     self.error(0, ErrorCode::BadAck, "more than was sent", out);
@@ -32,6 +35,7 @@ impl Session {
                 if self.sync.behind {
                     self.timers.stuck = Some(now.mono_ms + super::STUCK_MS);
                 }
+                self.show(out);
                 self.pull(out);
             }
             ClientFrame::Sync(sync) => {
@@ -57,6 +61,7 @@ impl Session {
                 for user in unwatch.users {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
                         self.watched.swap_remove(at);
+                        self.unshown.remove(&user);
                         self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
                     }
                 }

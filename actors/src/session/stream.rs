@@ -42,6 +42,12 @@ impl Stream {
         self.window.saturating_sub(self.bytes)
     }
 
+    /// Frames sent in all.
+    #[cfg(test)]
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     pub(super) fn window(&self) -> usize {
         self.window
     }
