@@ -21,6 +21,7 @@ use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
 use rookery_protocol::{ClientMsgId, CloseCode, DeviceId, ErrorCode, ServerFrame, UserId};
+use rookery_store::Version;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use stream::Stream;
@@ -313,9 +314,10 @@ impl Session {
 
     // ---- writing ----------------------------------------------------------------------------
 
-    /// Counted frames: kept until acknowledged.
-    fn emit(&mut self, frames: Bytes, count: u64, out: &mut Vec<Effect>) {
-        self.stream.push(frames.clone(), count);
+    /// Counted frames: kept until acknowledged. They tell of the store at `version`; 0: of no
+    /// particular one.
+    fn emit(&mut self, frames: Bytes, count: u64, version: Version, out: &mut Vec<Effect>) {
+        self.stream.push(frames.clone(), count, version);
         self.write(frames, out);
     }
 

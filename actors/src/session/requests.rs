@@ -16,7 +16,7 @@ use rookery_protocol::{
     Change, ClientFrame, ClientMsgId, CloseCode, Direction, EntryKind, ErrorCode, MarkKind,
     ServerFrame, UserId,
 };
-use rookery_store::{ReadError, StoreError};
+use rookery_store::{ReadError, StoreError, Version};
 
 /// A client's typing news is passed on at most this often.
 const TYPING_MS: u64 = 250;
@@ -88,7 +88,7 @@ impl Session {
             from: Origin { session: self.me, device },
             id: send.client_msg_id,
             retry: send.retry,
-            seen: self.sync.seen,
+            seen: self.stream.seen(),
             kind: send.kind,
             body: send.body,
         };
@@ -106,7 +106,7 @@ impl Session {
         match answer {
             SendAnswer::Duplicate { conversation, seq, time_ms } => {
                 let frame = sent(pending.request, conversation, (id, seq, time_ms), true);
-                self.emit(frame.to_bytes(), 1, out);
+                self.emit(frame.to_bytes(), 1, Version::default(), out);
             }
             SendAnswer::Failed(code) => self.error(pending.request, code, "", out),
         }
