@@ -264,6 +264,8 @@ impl World {
         if kind == 2 {
             self.shards_started(at);
         }
+        // They were dropped in the order of a hash map.
+        self.mouth.borrow_mut().sort_by_key(|(conn, _)| *conn);
         self.speak();
     }
 

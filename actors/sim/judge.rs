@@ -10,7 +10,7 @@ use rookery_protocol::ConversationId;
 
 /// A session whose hub never heard of it is registered by then. Until then marks that move may be
 /// told to nobody: receipts are hints, and the next one makes up for those before.
-const REGISTERED_MS: u64 = 65_000;
+const REGISTERED_MS: u64 = 80_000;
 /// All devices have caught up by then.
 const CAUGHT_UP_MS: u64 = 150_000;
 /// Presence and marks have converged by then, counted from the goodbye.
