@@ -214,7 +214,8 @@ impl World {
 
     fn pause(&mut self, at: usize) {
         let long = if self.rng.chance(300) { 60_000_000 } else { 5_000_000 };
-        let until = self.now_us + self.rng.below(long);
+        // It ends with the faults: what waits at the node must not come out of order then.
+        let until = (self.now_us + self.rng.below(long)).min(self.config.chaos_ms * 1_000);
         if let Some(node) = self.nodes.get_mut(at) {
             node.paused_until = until;
         }
@@ -263,6 +264,8 @@ impl World {
         if kind == 2 {
             self.shards_started(at);
         }
+        // They were dropped in the order of a hash map.
+        self.mouth.borrow_mut().sort_by_key(|(conn, _)| *conn);
         self.speak();
     }
 

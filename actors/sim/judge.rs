@@ -8,6 +8,9 @@
 use super::world::{Event, World};
 use rookery_protocol::ConversationId;
 
+/// A session whose hub never heard of it is registered by then. Until then marks that move may be
+/// told to nobody: receipts are hints, and the next one makes up for those before.
+const REGISTERED_MS: u64 = 80_000;
 /// All devices have caught up by then.
 const CAUGHT_UP_MS: u64 = 150_000;
 /// Presence and marks have converged by then, counted from the goodbye.
@@ -43,7 +46,8 @@ impl World {
         let since_ms = (self.now_us - healed_us) / 1_000 - self.config.idle_ms.min(self.now_ms());
         if !self.said_goodbye {
             match self.not_caught_up() {
-                None => self.goodbye(),
+                None if since_ms > REGISTERED_MS => self.goodbye(),
+                None => {}
                 Some(why) if since_ms > CAUGHT_UP_MS => {
                     return self.truth.broken(|| format!("liveness: {why}"));
                 }

@@ -166,6 +166,8 @@ impl Device {
         self.again.retain(|(ask, _)| !matches!(ask, Ask::Sync | Ask::Watch) || welcome.resumed);
         self.mark_again(now);
         if welcome.resumed {
+            // Its answer may have been lost, and what follows it may come before it is asked again.
+            self.resyncing |= self.again.iter().any(|(ask, _)| *ask == Ask::Sync);
             return;
         }
         self.live = false;
@@ -213,7 +215,7 @@ impl Device {
         if !conv.take(seq, id) {
             conv.ahead.insert(seq, id);
             conv.fill_to = conv.fill_to.max(seq);
-            if !conv.may_gap {
+            if !conv.may_gap && !self.resyncing {
                 let head = conv.head;
                 truth.broken(|| {
                     format!("V: device {}: a hole in {conversation}: {head}, then {seq}", self.at)

@@ -186,8 +186,8 @@ impl Conversation {
                 if !ready.members.contains(&session.user) {
                     return answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
                 }
-                // Passed on before this activation loaded, or before what it has forgotten: another
-                // copy may be in already, whatever the client says.
+                // Made before this activation loaded, or before what it has forgotten: another copy
+                // may be in already, whatever the client says.
                 let old = send.seen < ready.loaded.max(self.queue.forgotten());
                 let retry = send.retry || old;
                 self.queue.admit(send, retry.then_some(lookup))
@@ -449,14 +449,12 @@ impl Conversation {
                 ready.marks.not_written(now.mono_ms + 4 * MARKS_DELAY_MS);
             }
             Outcome::Conflict => {
-                self.drop_fence(out);
-                // An append in flight will hear the same from the store.
-                let appending =
-                    matches!(&self.phase, Phase::Ready(ready) if ready.in_flight.is_some());
-                if !appending {
-                    self.give_up(ErrorCode::Moved, out);
+                // An append in flight hears the same, or that the store was wrong about it.
+                ready.marks.not_written(now.mono_ms + 4 * MARKS_DELAY_MS);
+                if ready.in_flight.is_none() {
+                    self.drop_fence(out);
+                    return self.give_up(ErrorCode::Moved, out);
                 }
-                return;
             }
         }
         if let Some(due) = ready.marks.due_at() {

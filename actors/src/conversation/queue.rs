@@ -13,8 +13,9 @@ use std::collections::{HashMap, VecDeque};
 const MAX_QUEUED: usize = 4096;
 /// Most bytes of bodies that wait.
 const MAX_QUEUED_BYTES: usize = 2 * 1024 * 1024;
-/// Committed ids that are remembered without asking the store.
-const MAX_RECENT: usize = 256;
+/// Committed ids that are remembered without asking the store: more than a conversation commits
+/// between two acknowledgements of a client.
+const MAX_RECENT: usize = 1_024;
 
 /// What became of a send at the door.
 #[derive(Debug, PartialEq, Eq)]

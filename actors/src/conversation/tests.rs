@@ -217,17 +217,14 @@ fn a_copy_that_comes_after_its_first_was_forgotten_is_looked_up() {
     let mut actor = Actor::ready();
     actor.on(send(ADA, 0));
     actor.commit(TOKEN_APPEND);
-    for n in 1..=255 {
-        actor.on(ConversationMsg::Send(Outgoing {
-            seen: Version(actor.version),
-            ..outgoing(GRACE, n, "hello")
-        }));
+    for n in 0..1_024_u16 {
+        assert!(matches!(answers(&actor.on(send(ADA, 0)))[..], [SendAnswer::Duplicate { .. }]));
+        let [high, low] = n.to_be_bytes();
+        let id = ClientMsgId::from_parts(u64::from(high), [low; 10]);
+        let seen = Version(actor.version);
+        actor.on(ConversationMsg::Send(Outgoing { id, seen, ..outgoing(GRACE, 1, "hello") }));
         actor.commit(TOKEN_APPEND);
     }
-    assert!(matches!(answers(&actor.on(send(ADA, 0)))[..], [SendAnswer::Duplicate { .. }]));
-    let one_more = Outgoing { seen: Version(actor.version), ..outgoing(GRACE, 0, "hello") };
-    actor.on(ConversationMsg::Send(one_more));
-    actor.commit(TOKEN_APPEND);
     let effects = actor.on(send(ADA, 0));
     assert!(matches!(effects.as_slice(), [Effect::Query { .. }]), "{effects:?}");
 }
@@ -339,6 +336,21 @@ fn marks_are_gathered_written_once_and_told_only_then() {
         assert_eq!(receipts.marks, [(GRACE, MarkKind::Read, 3)]);
     }
     assert_eq!(told.count(), 2, "both members hear of it");
+}
+
+#[test]
+fn marks_that_conflict_beside_an_append_are_written_again() {
+    let mut actor = Actor::ready();
+    let from = session(GRACE);
+    actor.on(ConversationMsg::Mark { from, kind: MarkKind::Read, seq: 3 });
+    actor.mono_ms += MARKS_DELAY_MS;
+    actor.on(ConversationMsg::Wake);
+    actor.on(send(ADA, 1));
+    actor.on(ConversationMsg::Committed(TOKEN_MARKS, Outcome::Conflict));
+    // The store was wrong: the fence is still ours.
+    actor.commit(TOKEN_APPEND);
+    actor.mono_ms += 4 * MARKS_DELAY_MS;
+    assert_eq!(plans(&actor.on(ConversationMsg::Wake)).len(), 1);
 }
 
 #[test]

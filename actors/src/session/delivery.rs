@@ -10,7 +10,7 @@ use rookery_protocol::server::{
     Behind, CaughtUp, ConversationChanged, Message, Receipt, Sent, TooFar,
 };
 use rookery_protocol::{Change, ClientMsgId, ConversationId, DeviceId, Entry, ServerFrame};
-use rookery_store::{InboxPage, StoreError};
+use rookery_store::{InboxPage, Stamp, StoreError, Version};
 use std::sync::Arc;
 
 impl Session {
@@ -64,7 +64,7 @@ impl Session {
             batch.frames.slice(start..)
         };
         self.sync.left(batch.conversation, batch.last());
-        self.emit(frames, count, out);
+        self.emit(frames, count, batch.version, out);
     }
 
     pub(super) fn take_pending(&mut self, device: DeviceId, id: &ClientMsgId) -> Option<Pending> {
@@ -102,8 +102,8 @@ impl Session {
         match page {
             Err(_) => self.pull_failed(now),
             Ok(InboxPage::TooFar { now: cursor }) => {
+                let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
                 self.sync.too_far(cursor);
-                let request = self.sync.request.take().unwrap_or(0);
                 self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
                 self.went_live(now, false, out);
             }
@@ -111,7 +111,7 @@ impl Session {
                 let step = self.sync.page(&pointers, end, more);
                 for conversation in step.created {
                     let change = ConversationChanged { conversation, change: Change::Created };
-                    self.emit(ServerFrame::from(change).to_bytes(), 1, out);
+                    self.emit(ServerFrame::from(change).to_bytes(), 1, Version::default(), out);
                 }
                 if step.spans.is_empty() {
                     return self.followed(now, true, out);
@@ -147,7 +147,7 @@ impl Session {
             }
         }
         if count > 0 {
-            self.emit(Bytes::from(frames), count, out);
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
         self.pulled(now, count > 0, out);
     }
@@ -173,11 +173,23 @@ impl Session {
         let request = self.sync.request.take();
         if tell && let Some(cursor) = self.sync.cursor {
             let caught_up = CaughtUp { request: request.unwrap_or(0), cursor };
-            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, out);
+            let seen = Stamp(cursor.stamp).version();
+            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, seen, out);
         }
         for batch in held {
             self.deliver(now, &batch, out);
         }
+    }
+
+    /// What the client has not got is gone from the log, and it asked nothing: `TooFar` is not
+    /// counted, so it could be lost with the connection and the hole would stay unseen. In a new
+    /// session the client syncs, and is told for sure.
+    fn restart(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conn.take() {
+            self.timers.last_life_ms = now.mono_ms;
+            out.push(Effect::RefuseAttach(conn));
+        }
+        self.end(now, None, out);
     }
 
     pub(super) fn pull_failed(&mut self, now: Now) {
@@ -195,7 +207,8 @@ impl Session {
             ServerFrame::from(receipt).encode(&mut frames);
         }
         if self.stream.room() >= frames.len() {
-            self.emit(Bytes::from(frames), receipts.marks.len() as u64, out);
+            let count = receipts.marks.len() as u64;
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
     }
 
@@ -212,7 +225,7 @@ impl Session {
         }
         if change != Change::Created || self.sync.created(conversation) {
             let frame = ConversationChanged { conversation, change };
-            self.emit(ServerFrame::from(frame).to_bytes(), 1, out);
+            self.emit(ServerFrame::from(frame).to_bytes(), 1, Version::default(), out);
         }
     }
 }

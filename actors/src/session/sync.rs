@@ -13,7 +13,7 @@
 use crate::effect::Span;
 use crate::message::Batch;
 use rookery_protocol::{ConversationId, Cursor, Entry};
-use rookery_store::{Pointer, PointerKind, Stamp, Version};
+use rookery_store::{Pointer, PointerKind, Version};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,8 +39,6 @@ pub(super) struct Sync {
     pub(super) behind: bool,
     /// The next pull must see this version.
     pub(super) at_least: Version,
-    /// The newest version of the store that was seen, in whatever came from it.
-    pub(super) seen: Version,
     /// The `Sync` request to be answered at the end of the pull.
     pub(super) request: Option<u32>,
     pull: Option<Pull>,
@@ -82,7 +80,6 @@ impl Sync {
             wanted: true,
             request: Some(request),
             at_least: self.at_least,
-            seen: self.seen,
             generation: self.generation,
             ..Self::default()
         };
@@ -122,7 +119,6 @@ impl Sync {
 
     /// A live batch came.
     pub(super) fn judge(&mut self, batch: &Arc<Batch>) -> Verdict {
-        self.seen = self.seen.max(batch.version);
         if !self.started {
             return Verdict::Ignore;
         }
@@ -171,7 +167,6 @@ impl Sync {
 
     /// A page of pointers came: what to tell and to read.
     pub(super) fn page(&mut self, pointers: &[Pointer], end: Cursor, more: bool) -> Step {
-        self.seen = self.seen.max(Stamp(end.stamp).version());
         let mut created = Vec::new();
         let mut spans: Vec<Span> = Vec::new();
         let mut places: HashMap<ConversationId, usize> = HashMap::new();
