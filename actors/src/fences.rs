@@ -66,6 +66,13 @@ impl Fences {
         }
     }
 
+    /// The outcome of a plan of this slot will never be known: the next take-over decides it.
+    pub fn doubt(&mut self, slot: Slot) {
+        if matches!(self.slots.get(&slot), Some(SlotState::Held(_))) {
+            self.slots.remove(&slot);
+        }
+    }
+
     /// A conversation found its fence stale. Only that very fence is dropped: a newer one of the
     /// same slot stays, or conversations would take it from each other in turns.
     pub fn drop_fence(&mut self, slot: Slot, value: &Bytes) {

@@ -3,11 +3,11 @@
 use super::system::Shared;
 use crate::conversation::Conversation;
 use crate::effect::{Effect, QueryResult};
-use crate::message::{ConversationMsg, Envelope, PresenceMsg, SessionMsg, SessionRef};
+use crate::message::{ConversationMsg, Envelope, PresenceMsg, SendAnswer, SessionMsg, SessionRef};
 use crate::presence::Presence;
 use crate::session::Session;
 use crate::time::Now;
-use rookery_protocol::{ConversationId, UserId};
+use rookery_protocol::{ConversationId, ErrorCode, UserId};
 use rookery_store::{Fence, Outcome};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -26,6 +26,10 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn answer(token: u64, result: QueryResult) -> Self::Msg;
     fn committed(token: u64, outcome: Outcome) -> Option<Self::Msg>;
     fn fenced(_fence: Option<Fence>) -> Option<Self::Msg> {
+        None
+    }
+    /// Who hears, and what, when a message finds its actor paused after panics.
+    fn refused(_msg: Self::Msg) -> Option<Envelope> {
         None
     }
     /// What is to be told when an actor was lost in a panic.
@@ -114,6 +118,18 @@ impl Kind for Conversations {
 
     fn fenced(fence: Option<Fence>) -> Option<ConversationMsg> {
         Some(ConversationMsg::Fenced(fence))
+    }
+
+    fn refused(msg: ConversationMsg) -> Option<Envelope> {
+        let (to, answer) = match msg {
+            ConversationMsg::Send(send) => {
+                let answer = SendAnswer::Failed(ErrorCode::Busy);
+                (send.from.session, SessionMsg::SendAnswer { id: send.id, answer })
+            }
+            ConversationMsg::Mark { from, .. } => (from, SessionMsg::Refused(ErrorCode::Busy)),
+            _ => return None,
+        };
+        Some(Envelope::Session(to, answer))
     }
 
     /// Nobody: senders look into the store when no answer comes.

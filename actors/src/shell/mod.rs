@@ -4,7 +4,10 @@
 
 mod inbox;
 mod kind;
+mod orphans;
 mod outbox;
+#[cfg(feature = "poison")]
+mod poison;
 mod query;
 mod shard;
 mod supervisor;

@@ -8,6 +8,7 @@
 
 use super::inbox::Inbox;
 use super::kind::Kind;
+use super::orphans::Orphans;
 use super::outbox::{Attached, Outbox};
 use super::query;
 use super::system::{Outgoing, Shared};
@@ -16,7 +17,7 @@ use crate::fences::{Fences, Need};
 use crate::time::Now;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rookery_protocol::CloseCode;
-use rookery_store::{Outcome, Plan, Slot, TakeOver};
+use rookery_store::{Outcome, Plan, Slot, TakeOver, slot_of};
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +54,9 @@ pub(super) enum Item<K: Kind> {
     Tick,
     /// Tell when nothing is left to host.
     WhenEmpty(tokio::sync::oneshot::Sender<()>),
+    /// Panics outside of every actor: the shard fails whole.
+    #[cfg(feature = "poison")]
+    Poison,
 }
 
 /// The only message ractor carries to a shard: take what is in the inbox.
@@ -63,6 +67,8 @@ struct Hosted<K: Kind> {
     activation: u64,
     wake_at: Option<u64>,
     outboxes: Vec<Attached>,
+    /// Plans whose outcome is not known yet.
+    plans: u32,
 }
 
 #[derive(Default)]
@@ -85,6 +91,7 @@ pub(super) struct Shard<K: Kind> {
     timers: BTreeSet<(u64, K::Key)>,
     timer: Option<(u64, tokio::task::JoinHandle<()>)>,
     panics: HashMap<K::Key, Panics>,
+    orphans: Orphans<K::Key>,
     empty: Vec<tokio::sync::oneshot::Sender<()>>,
     // Of the turn under way; kept for their memory.
     items: Vec<Item<K>>,
@@ -119,6 +126,7 @@ impl<K: Kind> Actor for ShardActor<K> {
             timers: BTreeSet::new(),
             timer: None,
             panics: HashMap::new(),
+            orphans: Orphans::default(),
             empty: Vec::new(),
             items: Vec::new(),
             effects: Vec::new(),
@@ -163,11 +171,7 @@ impl<K: Kind> Shard<K> {
             }
             Item::Outcomes(owners, outcomes) => {
                 for ((key, activation, token), outcome) in owners.into_iter().zip(outcomes) {
-                    if self.is_live(key, activation)
-                        && let Some(msg) = K::committed(token, outcome)
-                    {
-                        self.tell(key, msg, None);
-                    }
+                    self.outcome(key, activation, token, outcome);
                 }
             }
             Item::Taken(slot, result) => {
@@ -192,6 +196,31 @@ impl<K: Kind> Shard<K> {
             }
             Item::Tick => self.tick(),
             Item::WhenEmpty(reply) => self.empty.push(reply),
+            #[cfg(feature = "poison")]
+            #[expect(clippy::panic, reason = "the poison is there to panic")]
+            Item::Poison => panic!("poisoned shard"),
+        }
+    }
+
+    fn outcome(&mut self, key: K::Key, activation: u64, token: u64, outcome: Outcome) {
+        match self.hosted.get_mut(&key) {
+            Some(hosted) if hosted.activation == activation => {
+                hosted.plans = hosted.plans.saturating_sub(1);
+                if let Some(msg) = K::committed(token, outcome) {
+                    self.tell(key, msg, None);
+                }
+            }
+            _ => {
+                let Some(settled) = self.orphans.known(key, activation, &outcome) else { return };
+                if settled.unresolved
+                    && let Some(conversation) = K::conversation(key)
+                {
+                    self.fences.doubt(slot_of(conversation));
+                }
+                if let Some(slot) = settled.waiting {
+                    self.need_fence(key, slot);
+                }
+            }
         }
     }
 
@@ -208,6 +237,9 @@ impl<K: Kind> Shard<K> {
                 if let Some(outbox) = outbox {
                     outbox.close(CloseCode::Internal);
                 }
+                if let Some(answer) = K::refused(msg) {
+                    self.outgoing.add(&self.shared, answer);
+                }
                 return;
             }
             self.next_activation += 1;
@@ -216,6 +248,7 @@ impl<K: Kind> Shard<K> {
                 activation: self.next_activation,
                 wake_at: None,
                 outboxes: Vec::new(),
+                plans: 0,
             };
             self.hosted.insert(key, hosted);
         }
@@ -247,7 +280,9 @@ impl<K: Kind> Shard<K> {
     fn lose(&mut self, key: K::Key, now: Now) {
         metrics::counter!("rookery_actor_panics_total", "kind" => K::NAME).increment(1);
         tracing::error!(kind = K::NAME, ?key, "a virtual actor panicked and was dropped");
-        self.remove(key);
+        if let Some(hosted) = self.remove(key) {
+            self.orphans.add(key, hosted.activation, hosted.plans);
+        }
         if self.panics.len() > 10_000 {
             self.panics.retain(|_, p| now.mono_ms.saturating_sub(p.since_ms) < MAX_PAUSE_MS);
         }
@@ -278,7 +313,8 @@ impl<K: Kind> Shard<K> {
         match effect {
             Effect::Tell(envelope) => self.outgoing.add(&self.shared, envelope),
             Effect::Commit { token, plan } => {
-                if let Some(hosted) = self.hosted.get(&key) {
+                if let Some(hosted) = self.hosted.get_mut(&key) {
+                    hosted.plans += 1;
                     self.owners.push((key, hosted.activation, token));
                     self.plans.push(plan);
                 }
@@ -353,6 +389,9 @@ impl<K: Kind> Shard<K> {
 
     fn need_fence(&mut self, key: K::Key, slot: Slot) {
         let Some(conversation) = K::conversation(key) else { return };
+        if self.orphans.holds_up(key, slot) {
+            return;
+        }
         match self.fences.need(slot, conversation) {
             Need::Wait => {}
             Need::Held(fence) => {

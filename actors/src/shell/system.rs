@@ -50,7 +50,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
+pub(super) type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
 
 /// What all shards of a node share.
 pub(super) struct Shared {
@@ -59,9 +59,9 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) reads: Semaphore,
     started: Instant,
-    sessions: Inboxes<Sessions>,
-    conversations: Inboxes<Conversations>,
-    presences: Inboxes<Presences>,
+    pub(super) sessions: Inboxes<Sessions>,
+    pub(super) conversations: Inboxes<Conversations>,
+    pub(super) presences: Inboxes<Presences>,
 }
 
 impl Shared {
@@ -168,7 +168,7 @@ impl Outgoing {
 /// The running actors of a node.
 #[derive(Clone)]
 pub struct ActorSystem {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     root: ActorRef<super::supervisor::Command>,
     ended: watch::Receiver<bool>,
 }
@@ -281,6 +281,10 @@ impl ActorSystem {
 
     /// Ends sessions, then writes what conversations still hold, then stops the tree.
     pub async fn shutdown(&self) {
+        if *self.ended.borrow() {
+            // The tree gave up: nobody is left to finish anything.
+            return;
+        }
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));
