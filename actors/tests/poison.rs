@@ -110,8 +110,10 @@ async fn a_conversation_that_panics_with_a_commit_under_way_gives_no_place_away_
 
     assert!(house.engine.release_next());
     assert_eq!(bob.answer(his_request).await, Ok(3));
-    // The panic took her answer along; the session finds it in the store.
-    assert_eq!(ada.answer(her_request).await, Ok(2));
+    // The panic took her answer along: she is told so at once, and her retry finds the first place.
+    assert_eq!(ada.answer(her_request).await, Err(ErrorCode::OutcomeUnknown.code()));
+    let again = ada.say(conversation, hers, true);
+    assert_eq!(ada.answer(again).await, Ok(2));
     let ids: Vec<_> = log(&house, conversation).await.iter().map(|e| e.client_msg_id).collect();
     assert_eq!(ids[1..], [hers, his]);
 }

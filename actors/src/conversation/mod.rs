@@ -142,6 +142,12 @@ impl Conversation {
         ready || !self.queue.is_empty()
     }
 
+    /// Who waits for an answer to a send, and to which.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        self.queue.asked()
+    }
+
     fn touch(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.used_ms = now.mono_ms;
         if matches!(self.phase, Phase::Cold) {

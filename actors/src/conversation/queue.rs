@@ -222,6 +222,13 @@ impl SendQueue {
         asked
     }
 
+    /// Everybody whose send has no answer yet, and for what.
+    pub(super) fn asked(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        let seen = self.seen.iter().filter(|(_, seen)| seen.place.is_none());
+        let seen = seen.map(|((_, id), seen)| (seen.from.session, *id));
+        seen.chain(self.unchecked.iter().map(|s| (s.from.session, s.id))).collect()
+    }
+
     fn remember(&mut self, key: Key) {
         self.recent.push_back(key);
         if self.recent.len() > MAX_RECENT

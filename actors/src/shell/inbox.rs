@@ -28,18 +28,25 @@ struct State<T> {
     /// A turn is due and will take what is there.
     scheduled: bool,
     wake: Option<Wake>,
+    limit_bytes: usize,
 }
 
 /// See the module.
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
-    limit_bytes: usize,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        let state = State { items: Vec::new(), bytes: 0, scheduled: false, wake: None };
-        Self { state: Mutex::new(state), limit_bytes }
+        let state =
+            State { items: Vec::new(), bytes: 0, scheduled: false, wake: None, limit_bytes };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// From now on so many bytes may wait.
+    #[cfg(feature = "poison")]
+    pub(super) fn set_limit(&self, limit_bytes: usize) {
+        self.state().limit_bytes = limit_bytes;
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
@@ -50,7 +57,7 @@ impl<T> Inbox<T> {
     /// From outside the actors: refused when too many bytes wait.
     pub(super) fn offer(&self, item: T, bytes: usize) -> Result<(), Full> {
         let mut state = self.state();
-        if state.bytes.saturating_add(bytes) > self.limit_bytes {
+        if state.bytes.saturating_add(bytes) > state.limit_bytes {
             return Err(Full);
         }
         state.bytes += bytes;

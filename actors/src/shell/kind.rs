@@ -32,8 +32,8 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn refused(_msg: Self::Msg) -> Option<Envelope> {
         None
     }
-    /// What is to be told when an actor was lost in a panic.
-    fn lost(key: Self::Key, now: Now) -> Vec<Envelope>;
+    /// What is to be told when an actor was lost in a panic, which may have left it half changed.
+    fn lost(key: Self::Key, actor: &Self::Actor, now: Now) -> Vec<Envelope>;
     /// The conversation whose fence an actor waits for.
     fn conversation(_key: Self::Key) -> Option<ConversationId> {
         None
@@ -80,7 +80,7 @@ impl Kind for Sessions {
         None
     }
 
-    fn lost(key: SessionRef, now: Now) -> Vec<Envelope> {
+    fn lost(key: SessionRef, _actor: &Session, now: Now) -> Vec<Envelope> {
         let gone = PresenceMsg::Unregister { session: key.session, last_seen_ms: now.unix_ms };
         vec![Envelope::Presence(key.user, gone)]
     }
@@ -132,9 +132,13 @@ impl Kind for Conversations {
         Some(Envelope::Session(to, answer))
     }
 
-    /// Nobody: senders look into the store when no answer comes.
-    fn lost(_key: ConversationId, _now: Now) -> Vec<Envelope> {
-        Vec::new()
+    /// Senders without an answer: what became of their messages is not known here any more.
+    fn lost(_key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
+        let unknown = SendAnswer::Failed(ErrorCode::OutcomeUnknown);
+        let waiting = actor.waiting().into_iter();
+        waiting
+            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }))
+            .collect()
     }
 
     fn conversation(key: ConversationId) -> Option<ConversationId> {
@@ -177,7 +181,7 @@ impl Kind for Presences {
     }
 
     /// Sessions are told by a broadcast, see the shard: the hub alone knew which.
-    fn lost(_key: UserId, _now: Now) -> Vec<Envelope> {
+    fn lost(_key: UserId, _actor: &Presence, _now: Now) -> Vec<Envelope> {
         Vec::new()
     }
 }

@@ -1,6 +1,6 @@
-//! Poison for whole shards: for tests of supervision only.
+//! Poison for whole shards, and small inboxes: for tests of supervision and of overload only.
 //!
-//! Single actors are poisoned by their own messages, as anybody may send them.
+//! Single actors are poisoned by their own messages.
 
 use super::kind::Kind;
 use super::shard::Item;
@@ -15,6 +15,13 @@ impl ActorSystem {
     /// Every shard of conversations fails.
     pub fn poison_conversation_shards(&self) {
         poison(&self.shared.conversations);
+    }
+
+    /// From now on so many bytes of clients' frames may wait for a shard of sessions.
+    pub fn shrink_session_inboxes(&self, bytes: usize) {
+        for inbox in &self.shared.sessions {
+            inbox.set_limit(bytes);
+        }
     }
 
     /// Every shard of presence hubs fails.

@@ -282,6 +282,11 @@ impl<K: Kind> Shard<K> {
         tracing::error!(kind = K::NAME, ?key, "a virtual actor panicked and was dropped");
         if let Some(hosted) = self.remove(key) {
             self.orphans.add(key, hosted.activation, hosted.plans);
+            // Only read, and even that is not trusted: the panic may have left anything.
+            let told = catch_unwind(AssertUnwindSafe(|| K::lost(key, &hosted.actor, now)));
+            for envelope in told.unwrap_or_default() {
+                self.outgoing.add(&self.shared, envelope);
+            }
         }
         if self.panics.len() > 10_000 {
             self.panics.retain(|_, p| now.mono_ms.saturating_sub(p.since_ms) < MAX_PAUSE_MS);
@@ -294,9 +299,6 @@ impl<K: Kind> Shard<K> {
         if panics.count > MAX_PANICS {
             let exponent = (panics.count - MAX_PANICS).min(5);
             panics.pause_until_ms = now.mono_ms + (1_000 << exponent).min(MAX_PAUSE_MS);
-        }
-        for envelope in K::lost(key, now) {
-            self.outgoing.add(&self.shared, envelope);
         }
         self.shared.lost(K::NAME, &key);
     }
