@@ -18,6 +18,7 @@ pub mod identity;
 pub mod log;
 pub mod metrics;
 mod process;
+pub mod run;
 pub mod serve;
 pub mod store;
 

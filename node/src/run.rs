@@ -1,0 +1,54 @@
+//! A node's life as a process: until a signal asks it to end, or until it can't go on.
+
+use crate::Node;
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Status of a node that could not go on: its actors failed more often than they may.
+pub const CANNOT_GO_ON: u8 = 1;
+/// As shells tell a program that was interrupted.
+pub const INTERRUPTED: u8 = 130;
+
+/// The signals that ask a node to end.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on: a signal during the start is not missed.
+    ///
+    /// # Errors
+    /// The system does not let signals be listened for.
+    pub fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Lets a node serve until its end; the status of the process: 0 after a signal, [`CANNOT_GO_ON`],
+/// or [`INTERRUPTED`] by a second signal before all was done.
+pub async fn run(node: Node, mut signals: Signals) -> u8 {
+    let status = tokio::select! {
+        () = signals.asked() => {
+            tracing::info!("asked to end; a second signal ends at once");
+            0
+        }
+        () = node.failed() => {
+            tracing::error!("the actors can't go on: the node ends");
+            CANNOT_GO_ON
+        }
+    };
+    tokio::select! {
+        () = node.shutdown() => status,
+        () = signals.asked() => INTERRUPTED,
+    }
+}
