@@ -81,10 +81,9 @@ impl Fences {
         }
     }
 
-    /// Somebody who wrote under the slot's fence is gone, perhaps with a plan under way that its
-    /// successor would not know of: the next one takes the slot over, which makes that plan harmless
-    /// or visible.
-    pub fn forget(&mut self, slot: Slot) {
+    /// The outcome of a plan of this slot will never be known: the next take-over makes that plan
+    /// harmless or visible.
+    pub fn doubt(&mut self, slot: Slot) {
         if let Some(SlotState::Held(_)) = self.slots.get(&slot) {
             self.slots.remove(&slot);
         }

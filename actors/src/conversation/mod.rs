@@ -148,6 +148,12 @@ impl Conversation {
         ready || !self.queue.is_empty()
     }
 
+    /// Who waits for an answer to a send, and to which.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        self.queue.asked()
+    }
+
     /// The names of [`Conversation::state`].
     pub const STATES: &'static [&'static str] =
         &["c:cold", "c:fencing", "c:loading", "c:ready", "c:appending", "c:marking"];

@@ -231,6 +231,17 @@ impl SendQueue {
         asked
     }
 
+    /// Everybody whose send has no answer yet, and for what.
+    pub(super) fn asked(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        let seen = self.seen.iter().filter(|(_, seen)| seen.place.is_none());
+        let seen = seen.map(|((_, id), seen)| (seen.from.session, *id));
+        let unchecked = self.unchecked.iter().map(|s| (s.from.session, s.id));
+        let mut asked: Vec<_> = seen.chain(unchecked).collect();
+        // The order of a hash map must not reach the wire.
+        asked.sort_unstable();
+        asked
+    }
+
     fn remember(&mut self, key: Key, version: Version) {
         self.recent.push_back((key, version));
         if self.recent.len() > MAX_RECENT

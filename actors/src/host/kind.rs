@@ -3,11 +3,11 @@
 use crate::cluster::View;
 use crate::conversation::Conversation;
 use crate::effect::{Effect, QueryResult};
-use crate::message::{ConversationMsg, Envelope, PresenceMsg, SessionMsg, SessionRef};
+use crate::message::{ConversationMsg, Envelope, PresenceMsg, SendAnswer, SessionMsg, SessionRef};
 use crate::presence::Presence;
 use crate::session::{Session, Settings};
 use crate::time::Now;
-use rookery_protocol::{ConversationId, UserId};
+use rookery_protocol::{ConversationId, ErrorCode, UserId};
 use rookery_store::{Fence, Outcome};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -48,8 +48,12 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn placed(_key: Self::Key, _view: &View) -> Option<Self::Msg> {
         None
     }
-    /// What is to be told when an actor was lost in a panic.
-    fn lost(key: Self::Key, now: Now) -> Vec<Envelope>;
+    /// Who hears, and what, when a message finds its actor paused after panics.
+    fn refused(_msg: Self::Msg) -> Option<Envelope> {
+        None
+    }
+    /// What is to be told when an actor was lost in a panic, which may have left it half changed.
+    fn lost(key: Self::Key, actor: &Self::Actor, now: Now) -> Vec<Envelope>;
     /// The conversation whose fence an actor waits for.
     fn conversation(_key: Self::Key) -> Option<ConversationId> {
         None
@@ -97,7 +101,7 @@ impl Kind for Sessions {
         None
     }
 
-    fn lost(key: SessionRef, now: Now) -> Vec<Envelope> {
+    fn lost(key: SessionRef, _actor: &Session, now: Now) -> Vec<Envelope> {
         let gone = PresenceMsg::Unregister { session: key.session, last_seen_ms: now.unix_ms };
         vec![Envelope::Presence(key.user, gone)]
     }
@@ -145,9 +149,25 @@ impl Kind for Conversations {
         (!view.owns_conversation(key)).then_some(ConversationMsg::HandOff)
     }
 
-    /// Nobody: senders look into the store when no answer comes.
-    fn lost(_key: ConversationId, _now: Now) -> Vec<Envelope> {
-        Vec::new()
+    fn refused(msg: ConversationMsg) -> Option<Envelope> {
+        let (to, answer) = match msg {
+            ConversationMsg::Send(send) => {
+                let answer = SendAnswer::Failed(ErrorCode::Busy);
+                (send.from.session, SessionMsg::SendAnswer { id: send.id, answer })
+            }
+            ConversationMsg::Mark { from, .. } => (from, SessionMsg::Refused(ErrorCode::Busy)),
+            _ => return None,
+        };
+        Some(Envelope::Session(to, answer))
+    }
+
+    /// Senders without an answer: what became of their messages is not known here any more.
+    fn lost(_key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
+        let unknown = SendAnswer::Failed(ErrorCode::OutcomeUnknown);
+        let waiting = actor.waiting().into_iter();
+        waiting
+            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }))
+            .collect()
     }
 
     fn conversation(key: ConversationId) -> Option<ConversationId> {
@@ -194,7 +214,7 @@ impl Kind for Presences {
     }
 
     /// Sessions are told by a broadcast, see the shard: the hub alone knew which.
-    fn lost(_key: UserId, _now: Now) -> Vec<Envelope> {
+    fn lost(_key: UserId, _actor: &Presence, _now: Now) -> Vec<Envelope> {
         Vec::new()
     }
 }

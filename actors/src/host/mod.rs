@@ -7,11 +7,12 @@
 //! - An answer or an outcome reaches the activation that asked, or nobody: an actor that was
 //!   dropped and made anew never takes its predecessor's for its own.
 //! - A handler that panics costs its own actor, nobody else, and none of its effects are performed.
-//! - A conversation that went without finishing leaves no fence behind: its successor takes the slot
-//!   over, so that an append still under way can't share places with its own.
+//! - A conversation that went without finishing keeps its successor waiting until every plan of it is
+//!   known, so that an append still under way can't share places with the successor's (`orphans`).
 
 mod kind;
 mod line;
+mod orphans;
 
 pub use kind::{Conversations, Kind, Presences, Sessions};
 pub use line::{Attached, Line};
@@ -22,6 +23,7 @@ use crate::fences::{Fences, Need};
 use crate::message::Envelope;
 use crate::session::Settings;
 use crate::time::Now;
+use orphans::Orphans;
 use rookery_protocol::CloseCode;
 use rookery_store::{Outcome, Plan, Slot, TakeOver, slot_of};
 use std::collections::{BTreeSet, HashMap};
@@ -70,6 +72,8 @@ struct Hosted<K: Kind, L: Line> {
     activation: u64,
     wake_at: Option<u64>,
     lines: Vec<Attached<L>>,
+    /// Plans whose outcome is not known yet.
+    plans: u32,
 }
 
 #[derive(Default)]
@@ -87,6 +91,7 @@ pub struct Host<K: Kind, L: Line> {
     fences: Fences,
     timers: BTreeSet<(u64, K::Key)>,
     panics: HashMap<K::Key, Panics>,
+    orphans: Orphans<K::Key>,
     /// Of the message being handled; kept for its memory.
     effects: Vec<Effect>,
 }
@@ -103,6 +108,7 @@ impl<K: Kind, L: Line> Host<K, L> {
             fences: Fences::default(),
             timers: BTreeSet::new(),
             panics: HashMap::new(),
+            orphans: Orphans::default(),
             effects: Vec::new(),
         }
     }
@@ -148,6 +154,9 @@ impl<K: Kind, L: Line> Host<K, L> {
                 if let Some(line) = line {
                     line.close(CloseCode::Internal);
                 }
+                if let Some(answer) = K::refused(msg) {
+                    out.tell(answer);
+                }
                 return;
             }
             self.next_activation += 1;
@@ -156,6 +165,7 @@ impl<K: Kind, L: Line> Host<K, L> {
                 activation: self.next_activation,
                 wake_at: None,
                 lines: Vec::new(),
+                plans: 0,
             };
             self.hosted.insert(key, hosted);
         }
@@ -199,10 +209,27 @@ impl<K: Kind, L: Line> Host<K, L> {
         outcome: Outcome,
         out: &mut impl Outlet<K>,
     ) {
-        if self.is_live(to)
-            && let Some(msg) = K::committed(to.token, outcome)
+        match self.hosted.get_mut(&to.key) {
+            Some(hosted) if hosted.activation == to.activation => {
+                hosted.plans = hosted.plans.saturating_sub(1);
+                if let Some(msg) = K::committed(to.token, outcome) {
+                    self.tell(now, to.key, msg, None, out);
+                }
+            }
+            _ => self.orphan_known(to, outcome, out),
+        }
+    }
+
+    /// What became of a plan whose actor is not there any more.
+    fn orphan_known(&mut self, to: ReplyTo<K::Key>, outcome: Outcome, out: &mut impl Outlet<K>) {
+        let Some(settled) = self.orphans.known(to.key, to.activation, &outcome) else { return };
+        if settled.unresolved
+            && let Some(conversation) = K::conversation(to.key)
         {
-            self.tell(now, to.key, msg, None, out);
+            self.fences.doubt(slot_of(conversation));
+        }
+        if let Some(slot) = settled.waiting {
+            self.need_fence(to.key, slot, out);
         }
     }
 
@@ -262,18 +289,24 @@ impl<K: Kind, L: Line> Host<K, L> {
     /// An actor's place is elsewhere now: it goes without a word.
     pub fn retire(&mut self, key: K::Key) {
         if let Some(hosted) = self.remove(key) {
+            self.orphans.add(key, hosted.activation, hosted.plans);
             for line in hosted.lines {
                 line.release();
             }
         }
-        self.distrust(key);
     }
 
     /// A handler panicked: its actor is dropped, its connections look for a new session, and who
     /// relied on it is told. If it keeps happening the key is left alone for a while.
     pub fn lose(&mut self, now: Now, key: K::Key, out: &mut impl Outlet<K>) {
-        self.remove(key);
-        self.distrust(key);
+        if let Some(hosted) = self.remove(key) {
+            self.orphans.add(key, hosted.activation, hosted.plans);
+            // Only read, and even that is not trusted: the panic may have left anything.
+            let told = catch_unwind(AssertUnwindSafe(|| K::lost(key, &hosted.actor, now)));
+            for envelope in told.unwrap_or_default() {
+                out.tell(envelope);
+            }
+        }
         if self.panics.len() > 10_000 {
             self.panics.retain(|_, p| now.mono_ms.saturating_sub(p.since_ms) < MAX_PAUSE_MS);
         }
@@ -286,18 +319,7 @@ impl<K: Kind, L: Line> Host<K, L> {
             let exponent = (panics.count - MAX_PANICS).min(5);
             panics.pause_until_ms = now.mono_ms + (1_000 << exponent).min(MAX_PAUSE_MS);
         }
-        for envelope in K::lost(key, now) {
-            out.tell(envelope);
-        }
         out.lost(key);
-    }
-
-    /// An actor that went without finishing may have an append under way: under the same fence its
-    /// successor could give the same place again.
-    fn distrust(&mut self, key: K::Key) {
-        if let Some(conversation) = K::conversation(key) {
-            self.fences.forget(slot_of(conversation));
-        }
     }
 
     fn is_paused(&self, key: K::Key, now: Now) -> bool {
@@ -320,8 +342,9 @@ impl<K: Kind, L: Line> Host<K, L> {
         match effect {
             Effect::Tell(envelope) => out.tell(envelope),
             Effect::Commit { token, plan } => {
-                if let Some(to) = self.reply_to(key, token) {
-                    out.commit(to, plan);
+                if let Some(hosted) = self.hosted.get_mut(&key) {
+                    hosted.plans += 1;
+                    out.commit(ReplyTo { key, activation: hosted.activation, token }, plan);
                 }
             }
             Effect::Query { token, query } => {
@@ -385,6 +408,9 @@ impl<K: Kind, L: Line> Host<K, L> {
             if let Some(msg) = K::not_here() {
                 out.later(key, msg);
             }
+            return;
+        }
+        if self.orphans.holds_up(key, slot) {
             return;
         }
         match self.fences.need(slot, conversation) {

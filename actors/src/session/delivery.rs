@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 impl Session {
     pub(super) fn deliver(&mut self, now: Now, batch: &Arc<Batch>, out: &mut Vec<Effect>) {
+        if !self.sync.started {
+            return self.answer_own(batch, out);
+        }
         match self.sync.judge(batch) {
             Verdict::Ignore => {}
             Verdict::Missing => self.pull(out),
@@ -26,6 +29,17 @@ impl Session {
                 }
                 self.pass(batch, last, out);
                 self.timers.reconcile.get_or_insert(now.mono_ms + RECONCILE_MS);
+            }
+        }
+    }
+
+    /// Answers the session's own sends of a batch: without `Sync` nothing else is delivered.
+    fn answer_own(&mut self, batch: &Batch, out: &mut Vec<Effect>) {
+        for entry in &batch.entries {
+            if let Some(pending) = self.take_pending(entry.device, &entry.client_msg_id) {
+                let at = (entry.client_msg_id, entry.seq, entry.time_ms);
+                let frame = sent(pending.request, batch.conversation, at, false);
+                self.emit(frame.to_bytes(), 1, batch.version, out);
             }
         }
     }

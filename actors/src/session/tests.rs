@@ -347,14 +347,34 @@ fn sends_in_flight_are_bounded_and_bad_sends_refused() {
 }
 
 #[test]
-fn an_acknowledgement_of_what_was_never_sent_ends_the_session() {
+fn an_acknowledgement_of_what_was_never_sent_is_refused_and_the_session_goes_on() {
     let mut actor = Actor::live();
     let effects = actor.frame(ClientFrame::Ack(Ack { received: 1_000 }));
-    assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Close { code: CloseCode::ProtocolError, .. }))
-    );
+    assert!(matches!(written(&effects)[..], [ServerFrame::Error(ref error)]
+        if error.code == ErrorCode::BadAck.code() && error.request == 0));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Close { .. } | Effect::Stop)));
+    assert_eq!(seqs(&actor.on(batch(1..=1))), [1]);
+}
+
+#[test]
+fn an_acknowledgement_meant_for_a_lost_session_means_nothing_to_the_one_in_its_place() {
+    let mut actor = Actor::attached();
+    assert_eq!(written(&actor.frame(ClientFrame::Ack(Ack { received: 1_000 }))), []);
+    actor.frame(ClientFrame::Sync(Sync { request: 1, cursor: None }));
+    actor.pulled(1, &[pointer(PointerKind::Created, 0, 0)]);
+    assert_eq!(seqs(&actor.on(batch(1..=2))), [1, 2]);
+    // Nothing counts as acknowledged: all of it comes again.
+    let effects = actor.on(attach(ConnId(2), Some((SECRET, 0))));
+    assert_eq!(seqs(&effects), [1, 2]);
+}
+
+#[test]
+fn a_send_is_answered_before_anything_is_delivered() {
+    let mut actor = Actor::attached();
+    actor.send(2);
+    let effects = actor.on(batch_from(DEVICE, 1..=2));
+    assert!(matches!(written(&effects)[..], [ServerFrame::Sent(ref sent)]
+        if sent.seq == 2 && sent.request == 2 && !sent.duplicate));
 }
 
 fn attached_again(effects: &[Effect]) -> bool {

@@ -6,6 +6,8 @@ mod cluster;
 mod inbox;
 pub mod link;
 mod outbox;
+#[cfg(feature = "poison")]
+mod poison;
 mod routing;
 mod shard;
 mod supervisor;

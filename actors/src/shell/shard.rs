@@ -48,6 +48,9 @@ pub(super) enum Item<K: Kind> {
     Tick,
     /// Tell when nothing is left to host.
     WhenEmpty(tokio::sync::oneshot::Sender<()>),
+    /// Panics outside of every actor: the shard fails whole.
+    #[cfg(feature = "poison")]
+    Poison,
 }
 
 /// The only message ractor carries to a shard: take what is in the inbox.
@@ -143,6 +146,9 @@ impl<K: Kind> Shard<K> {
                 host.tick(now, desk);
             }
             Item::WhenEmpty(reply) => self.empty.push(reply),
+            #[cfg(feature = "poison")]
+            #[expect(clippy::panic, reason = "the poison is there to panic")]
+            Item::Poison => panic!("poisoned shard"),
         }
     }
 

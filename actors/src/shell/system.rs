@@ -63,7 +63,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
+pub(super) type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
 
 /// What all shards of a node share.
 pub(super) struct Shared {
@@ -178,7 +178,7 @@ impl Shared {
 /// The running actors of a node.
 #[derive(Clone)]
 pub struct ActorSystem {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     root: ActorRef<super::supervisor::Command>,
     ended: watch::Receiver<bool>,
 }
@@ -373,6 +373,10 @@ impl ActorSystem {
 
     /// Ends sessions, then writes what conversations still hold, then stops the tree.
     pub async fn shutdown(&self) {
+        if *self.ended.borrow() {
+            // The tree gave up: nobody is left to finish anything.
+            return;
+        }
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));
