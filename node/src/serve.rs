@@ -7,11 +7,11 @@
 //!           listeners close; the store closes
 //! ```
 
+use crate::control::Control;
 use crate::gateway::Gateway;
 use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
-use crate::control::Control;
 use crate::place::{Place, PlaceError};
 use crate::store::{self, Store};
 use crate::{AppState, metrics};

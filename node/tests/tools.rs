@@ -109,9 +109,7 @@ async fn a_running_node_is_backed_up_while_it_serves_and_restored_elsewhere() {
     let target = place.path().join("restored");
     let told = {
         let (file, data) = (file.clone(), data.clone());
-        tokio::task::spawn_blocking(move || {
-            done(&["backup", text(&file), "--data", text(&data)])
-        })
+        tokio::task::spawn_blocking(move || done(&["backup", text(&file), "--data", text(&data)]))
     };
     let told = told.await.unwrap();
     stop.store(true, Ordering::Relaxed);
@@ -197,7 +195,10 @@ async fn what_is_no_backup_or_no_store_is_refused_and_leaves_nothing_behind() {
     refused(&["restore", "/nowhere/file", "--data", text(&target)], "can't read /nowhere/file");
     let empty = place.path().join("empty");
     refused(&["store", "check", "--data", text(&empty)], "there is no store in");
-    refused(&["backup", text(&place.path().join("b")), "--data", text(&empty)], "there is no store");
+    refused(
+        &["backup", text(&place.path().join("b")), "--data", text(&empty)],
+        "there is no store",
+    );
     assert!(!empty.exists() && !place.path().join("b").exists());
     let (code, _, err) = tool(&["migrate", "--from", "mysql:x", "--to", "embedded:y"]);
     assert_eq!(code, 2);

@@ -54,12 +54,7 @@ pub(crate) enum Found {
     /// Rows of its own.
     Occupied,
     /// What an unfinished migration from a source copied so far.
-    Migration {
-        source: u64,
-        last_key: Bytes,
-        rows: u64,
-        guard: Guard,
-    },
+    Migration { source: u64, last_key: Bytes, rows: u64, guard: Guard },
     /// Another unfinished copy.
     Unfinished,
 }
@@ -182,7 +177,8 @@ impl<'a, E: Engine> Loader<'a, E> {
     pub(crate) async fn finish(mut self, epoch: u32) -> Result<u32, StoreError> {
         let [held] = self.store.known([Bytes::from_static(keys::INSTALLATION)]).await?;
         let held = store::inbox_epoch(held.known.as_deref())?;
-        let next = held.max(epoch).checked_add(1).ok_or(StoreError::BadArgument("no epoch left"))?;
+        let next =
+            held.max(epoch).checked_add(1).ok_or(StoreError::BadArgument("no epoch left"))?;
         let value = rows::encode(&InstallationRow { inbox_epoch: next });
         let installation = Op::Set { key: Bytes::from_static(keys::INSTALLATION), value };
         self.commit(vec![installation], false).await?;

@@ -20,7 +20,7 @@ use crate::time::Now;
 use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
-use rookery_protocol::{ClientMsgId, CloseCode, DeviceId, ErrorCode, ServerFrame, UserId};
+use rookery_protocol::{ClientMsgId, CloseCode, Cursor, DeviceId, ErrorCode, ServerFrame, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use stream::Stream;
@@ -34,6 +34,8 @@ const SEND_CHECK_MS: u64 = 2_000;
 const SEND_UNKNOWN_MS: u64 = 8_000;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
+/// The cursor the client holds is noted in the store at most so often, and with each sync.
+const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
 /// A client that is behind and acknowledges nothing for this long is closed.
@@ -71,6 +73,10 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    /// The cursor the client is known to hold; what it missed from there on is kept for it.
+    held: Option<Cursor>,
+    /// When that was last noted in the store, monotonic milliseconds.
+    noted_ms: Option<u64>,
     timers: Timers,
 }
 
@@ -110,6 +116,8 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            held: None,
+            noted_ms: None,
             timers: Timers::default(),
         }
     }

@@ -4,6 +4,7 @@
 
 mod inbox;
 mod kind;
+mod maintenance;
 mod outbox;
 mod query;
 mod shard;
@@ -11,5 +12,6 @@ mod supervisor;
 mod system;
 
 pub use inbox::Full;
+pub use maintenance::Maintenance;
 pub use outbox::{Event, Outbox};
 pub use system::{ActorSystem, StartError, SystemConfig};

@@ -27,7 +27,11 @@ impl Check {
         })
         .await
         .map_err(|error| Failure::new(format!("the store can't be checked: {error}")))?;
-        if self.json { say(out, as_json(&report)) } else { table(&report, out) }
+        if self.json {
+            say(out, as_json(&report))
+        } else {
+            table(&report, out)
+        }
         Ok(if report.is_clean() { ExitCode::SUCCESS } else { FOUND.into() })
     }
 }
@@ -47,11 +51,8 @@ fn table(report: &Report, out: &mut dyn Write) {
 }
 
 fn as_json(report: &Report) -> Value {
-    let rows: Map<String, Value> = report
-        .rows
-        .iter()
-        .map(|(tag, rows)| (schema::name_of(*tag), Value::from(*rows)))
-        .collect();
+    let rows: Map<String, Value> =
+        report.rows.iter().map(|(tag, rows)| (schema::name_of(*tag), Value::from(*rows))).collect();
     let findings: Vec<Value> = report
         .findings
         .iter()

@@ -108,8 +108,7 @@ impl Which {
             .map(|(name, value)| (lossy(name), lossy(value)))
             .filter(|(name, _)| name.starts_with("ROOKERY_"))
             .collect();
-        let sources =
-            Sources { file: self.config, environment, flags: data.into_iter().collect() };
+        let sources = Sources { file: self.config, environment, flags: data.into_iter().collect() };
         let loaded = rookery_cluster_config::load(&sources)
             .map_err(|faults| Failure { code: WRONG_CONFIGURATION, text: faults.to_string() })?;
         Ok(Place::configured(&loaded.config))

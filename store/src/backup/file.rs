@@ -322,7 +322,8 @@ impl<R: Read> Reader<R> {
         while content.has_remaining() {
             told.rows.insert(content.get_u8(), content.get_u64_le());
         }
-        let Summed::Counting(tally) = std::mem::replace(&mut self.tally, Summed::Ended(told.clone()))
+        let Summed::Counting(tally) =
+            std::mem::replace(&mut self.tally, Summed::Ended(told.clone()))
         else {
             return Err(FileError::Truncated);
         };

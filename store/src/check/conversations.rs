@@ -204,11 +204,7 @@ pub(super) fn points_inside(
 }
 
 /// The conversation a user's pointer names is one of theirs.
-pub(super) fn points_at(
-    row: &mut Parts<'_>,
-    user: UserId,
-    conversation: ConversationId,
-) -> Judged {
+pub(super) fn points_at(row: &mut Parts<'_>, user: UserId, conversation: ConversationId) -> Judged {
     exists(row, conversation)?;
     is_member(row, conversation, user)
 }

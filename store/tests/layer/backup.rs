@@ -143,7 +143,10 @@ fn a_file_of_a_newer_format_is_refused_by_name() {
     file[15] = 2;
     let refused = backup::verify(file.as_slice()).unwrap_err();
     assert!(refused.to_string().contains("format 2"), "{refused}");
-    assert!(matches!(backup::verify(&b"PK\x03\x04 something else"[..]), Err(FileError::NotABackup)));
+    assert!(matches!(
+        backup::verify(&b"PK\x03\x04 something else"[..]),
+        Err(FileError::NotABackup)
+    ));
 }
 
 #[test]
@@ -154,7 +157,10 @@ fn a_store_that_cannot_be_read_says_so_in_the_file() {
     let mut file = Vec::new();
     assert!(run(backup::write(&store, &mut file, NOW, |_| {})).is_err());
     let refused = backup::verify(file.as_slice()).unwrap_err();
-    assert!(matches!(&refused, FileError::Failed(why) if why.contains("not finished")), "{refused}");
+    assert!(
+        matches!(&refused, FileError::Failed(why) if why.contains("not finished")),
+        "{refused}"
+    );
 }
 
 #[test]

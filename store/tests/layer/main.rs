@@ -24,6 +24,8 @@ mod random;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sendable;
 #[cfg(test)]
 mod support;

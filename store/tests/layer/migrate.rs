@@ -26,7 +26,8 @@ fn large() -> Store<MemoryEngine> {
     }
     // Values as large as they come.
     for user in 1..=60_u64 {
-        let key = bytes::Bytes::copy_from_slice(&keys::retention(rookery_protocol::ConversationId(user)));
+        let key =
+            bytes::Bytes::copy_from_slice(&keys::retention(rookery_protocol::ConversationId(user)));
         let value = bytes::Bytes::from(vec![1; 90_000]);
         let plan = Plan { guards: Vec::new(), ops: vec![Op::Set { key, value }] };
         committed(run(store.commit(plan)));

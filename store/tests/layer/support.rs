@@ -1,9 +1,7 @@
 //! What the tests share: stores to run on, an executor, ways to interfere, and small builders.
 
 use bytes::Bytes;
-use rookery_protocol::{
-    ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, MarkKind, UserId,
-};
+use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, MarkKind, UserId};
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::engine::Done;
 use rookery_store::memory::{Fault, MemoryEngine};
