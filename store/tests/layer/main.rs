@@ -12,6 +12,8 @@ mod check;
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod fences;
 #[cfg(test)]
 mod history;
