@@ -10,6 +10,7 @@
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
 //!                           `- metrics    Prometheus on a listener of its own
+//! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod place;
 mod process;
 pub mod serve;
 pub mod store;
+pub mod store_process;
 
 pub use clock::now_ms;
 pub use process::raise_file_limit;

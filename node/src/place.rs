@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! embedded:DIR     the data directory of a node, or the store inside it
+//! shared:SOCKET    the socket of a store's process (`rookery store`)
 //! ```
 //!
 //! An engine of its own process or cluster gets a line here, a variant of [`Place`] and an arm of
 //! [`Place::open`]; nothing else of the tools knows the engines.
 
-use crate::store::Store;
+use crate::store::{OpenError, Store};
 use rookery_cluster_config::{Config, Engine};
 use rookery_store::ReadError;
-use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine, OpenError};
+use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
+use rookery_store::shared::{SharedConfig, SharedEngine};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,6 +22,8 @@ use std::str::FromStr;
 pub enum Place {
     /// The directory the embedded engine opens.
     Embedded(PathBuf),
+    /// The socket of a store's process.
+    Shared(PathBuf),
 }
 
 /// Why a store can't be opened. Its text names the remedy.
@@ -62,7 +66,8 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("embedded", dir)) if !dir.is_empty() => Ok(Self::Embedded(inside(dir.into()))),
-            _ => Err("expected embedded:DIR".to_owned()),
+            Some(("shared", socket)) if !socket.is_empty() => Ok(Self::Shared(socket.into())),
+            _ => Err("expected embedded:DIR or shared:SOCKET".to_owned()),
         }
     }
 }
@@ -71,6 +76,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
+            Self::Shared(socket) => write!(f, "shared:{}", socket.display()),
         }
     }
 }
@@ -91,14 +97,17 @@ impl Place {
     pub fn configured(config: &Config) -> Self {
         match config.store.engine {
             Engine::Embedded => Self::Embedded(config.store_dir()),
+            Engine::Shared => Self::Shared(config.store_socket()),
         }
     }
 
-    /// The directory with the socket on which a running node makes backups, if it has one.
+    /// The directory with the socket on which a running node makes backups, if it has one. The
+    /// store of several nodes is open to tools beside them.
     #[must_use]
     pub fn control_dir(&self) -> Option<&Path> {
         match self {
             Self::Embedded(dir) => Some(dir),
+            Self::Shared(_) => None,
         }
     }
 
@@ -109,7 +118,7 @@ impl Place {
     pub fn open(&self) -> Result<Store, PlaceError> {
         match self {
             Self::Embedded(dir) if !holds_store(dir) => Err(PlaceError::Missing(dir.clone())),
-            Self::Embedded(_) => self.open_or_create(),
+            Self::Embedded(_) | Self::Shared(_) => self.open_or_create(),
         }
     }
 
@@ -121,7 +130,14 @@ impl Place {
         match self {
             Self::Embedded(dir) => {
                 let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir));
-                Ok(Store::new(engine.map_err(PlaceError::Open)?.into()))
+                let engine =
+                    engine.map_err(|error| PlaceError::Open(OpenError::Embedded(error)))?;
+                Ok(Store::new(engine.into()))
+            }
+            Self::Shared(socket) => {
+                let engine = SharedEngine::open(&SharedConfig::new(socket));
+                let engine = engine.map_err(|error| PlaceError::Open(OpenError::Shared(error)))?;
+                Ok(Store::new(engine.into()))
             }
         }
     }
@@ -136,6 +152,8 @@ mod tests {
         let place: Place = "embedded:/data".parse().unwrap();
         assert_eq!(place, Place::Embedded("/data/store".into()));
         assert_eq!(place.to_string(), "embedded:/data/store");
+        let place: Place = "shared:/run/s".parse().unwrap();
+        assert_eq!(place.to_string(), "shared:/run/s");
         for wrong in ["", "embedded", "embedded:", "redis:/x", "/data"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }

@@ -13,11 +13,10 @@ use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
 use crate::place::{Place, PlaceError};
-use crate::store::{self, Store};
+use crate::store::{self, OpenError, Store};
 use crate::{AppState, metrics};
 use rookery_cluster_config::Config;
 use rookery_store::StoreError;
-use rookery_store::embedded::OpenError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -43,7 +42,7 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The data directory can't be opened.
+    /// The store can't be opened.
     Open(OpenError),
     /// A restore or migration into the store was not finished: this many rows so far.
     Unfinished(u64),

@@ -93,6 +93,21 @@ rows! {
     FamilyRow = "refresh family" { hashes: Vec<[u8; 32]> }
     /// `f`: who may write in a slot.
     FenceRow = "fence" { node: u64, incarnation: u64, epoch: u64 }
+    /// `L`: what a node says of itself, and what others decided about it.
+    LeaseRow<'a> = "lease" {
+        name: &'a str,
+        incarnation: u64,
+        state: u8,
+        counter: u64,
+        link: &'a str,
+        endpoint: &'a str,
+        zone: &'a str,
+        capacity: u32,
+        sessions: u32,
+        lag_ms: u32,
+    }
+    /// `E`: which cluster works here, and how often its members changed.
+    EpochRow<'a> = "epoch" { cluster: &'a str, epoch: u64 }
     /// `I`: facts about this installation.
     InstallationRow = "installation" { inbox_epoch: u32 }
     /// `K`: seed of the key that signs access tokens.

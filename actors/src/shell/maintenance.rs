@@ -25,11 +25,24 @@ pub struct Maintenance {
     pub interval: Duration,
 }
 
+impl Default for Maintenance {
+    /// Messages are kept for ever, retries recognised for a week, absent devices waited for a month.
+    fn default() -> Self {
+        const DAY_MS: u64 = 24 * 3_600 * 1_000;
+        let policy =
+            Policy { messages_ms: None, dedupe_ms: 7 * DAY_MS, device_absent_ms: 30 * DAY_MS };
+        Self { policy, interval: Duration::from_secs(3_600) }
+    }
+}
+
 /// The actor; its state holds the round under way.
 pub(super) struct Maintainer;
 
 /// Time for a step.
 pub(super) struct Tick;
+
+// Local: not serializable, so nothing of it is shown to other nodes.
+impl ractor::Message for Tick {}
 
 pub(super) struct State {
     store: Store,

@@ -2,15 +2,19 @@
 //!
 //! The only part of the crate that knows tokio, ractor, clocks and randomness.
 
+mod cluster;
 mod inbox;
 mod kind;
+pub mod link;
 mod maintenance;
 mod outbox;
 mod query;
+mod routing;
 mod shard;
 mod supervisor;
 mod system;
 
+pub use cluster::{ClusterConfig, Links};
 pub use inbox::Full;
 pub use maintenance::Maintenance;
 pub use outbox::{Event, Outbox};

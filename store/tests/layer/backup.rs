@@ -7,7 +7,7 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::{Engine, InboxPage, Rotated, Store, StoreError, keys};
 use std::io;
 
-on_both_engines!(
+on_every_engine!(
     what_was_written_comes_back
     a_restored_store_tells_old_cursors_that_they_are_too_far
     log_ins_come_back_only_on_demand

@@ -6,7 +6,7 @@ use rookery_store::check::{Report, check};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::{Engine, Slot, Stamp, Store, Version, keys};
 
-on_both_engines!(
+on_every_engine!(
     a_store_that_the_layer_wrote_is_clean
     an_empty_store_is_clean
 );

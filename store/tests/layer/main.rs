@@ -1,5 +1,5 @@
-//! The layer above the engines: every operation on the engine in memory and on the embedded one,
-//! then races and unknown outcomes on the one in memory, where they can be provoked.
+//! The layer above the engines: every operation on the engine in memory, the embedded one and the
+//! shared one, then races and unknown outcomes on the one in memory, where they can be provoked.
 
 #[cfg(test)]
 mod accounts;
@@ -19,6 +19,8 @@ mod fences;
 mod history;
 #[cfg(test)]
 mod inbox;
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::migrate::{MigrateError, Step, migrate};
 use rookery_store::{Engine, InboxPage, Op, Plan, Rotated, Store, keys};
 
-on_both_engines!(
+on_every_engine!(
     a_store_moves_with_everything_that_people_keep
     a_target_of_somebody_else_is_left_alone
 );

@@ -5,6 +5,7 @@ use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, 
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::engine::Done;
 use rookery_store::memory::{Fault, MemoryEngine};
+use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{
     Account, AnyEngine, Append, DeviceRow, Engine, Fence, MarkUpdate, Op, Outcome, Owner, Plan,
     ReadError, RefreshRow, Stamp, Store, TakeOver, Version, View, append, history, marks, slot_of,
@@ -56,8 +57,19 @@ pub fn on_embedded(scenario: fn(&Store)) {
     scenario(&Store::new(AnyEngine::Embedded(engine)));
 }
 
+/// On a client of the embedded engine's own process, here in this one.
+pub fn on_shared(scenario: fn(&Store)) {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path().join("data"))).unwrap();
+    let socket = dir.path().join("socket");
+    let server = Server::start(engine, &ServerConfig::new(&socket)).unwrap();
+    let client = SharedEngine::open(&SharedConfig::new(&socket)).unwrap();
+    scenario(&Store::new(client.into()));
+    server.stop();
+}
+
 /// Makes a test on each engine of every scenario, a function of a [`Store`].
-macro_rules! on_both_engines {
+macro_rules! on_every_engine {
     ($($scenario:ident)+) => {
         mod memory {
             $(#[test] fn $scenario() { $crate::support::on_memory(super::$scenario); })+
@@ -65,9 +77,12 @@ macro_rules! on_both_engines {
         mod embedded {
             $(#[test] fn $scenario() { $crate::support::on_embedded(super::$scenario); })+
         }
+        mod shared {
+            $(#[test] fn $scenario() { $crate::support::on_shared(super::$scenario); })+
+        }
     };
 }
-pub(crate) use on_both_engines;
+pub(crate) use on_every_engine;
 
 /// A store in memory whose first plans meet these faults, in order.
 pub fn faulty(faults: &[Fault]) -> (Store<MemoryEngine>, MemoryEngine) {
