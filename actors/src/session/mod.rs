@@ -22,7 +22,7 @@ use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
 use rookery_protocol::{
-    ClientMsgId, CloseCode, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+    ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, ErrorCode, ServerFrame, UserId,
 };
 use rookery_store::Version;
 use std::collections::{BTreeSet, HashMap};
@@ -40,6 +40,8 @@ const SEND_UNKNOWN_MS: u64 = 8_000;
 const RENEW_MS: u64 = 60_000;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
 const WATCH_RENEWALS: u8 = 5;
+/// The cursor the client holds is noted in the store at most so often, and with each sync.
+const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
 /// A client that is behind and acknowledges nothing for this long is closed.
@@ -75,6 +77,10 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    /// The cursor the client is known to hold; what it missed from there on is kept for it.
+    held: Option<Cursor>,
+    /// When that was last noted in the store, monotonic milliseconds.
+    noted_ms: Option<u64>,
     moved: Option<Box<moved::Moved>>,
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
@@ -119,6 +125,8 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            held: None,
+            noted_ms: None,
             moved: None,
             unshown: BTreeSet::new(),
             renewals: 0,
