@@ -14,5 +14,6 @@ mod contract {
 mod embedded {
     pub mod child;
     pub mod damage;
+    pub mod full;
     pub mod opening;
 }
