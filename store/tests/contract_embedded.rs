@@ -16,4 +16,5 @@ mod embedded {
     pub mod damage;
     pub mod full;
     pub mod opening;
+    pub mod sync;
 }
