@@ -1,5 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
+use crate::commands::{Backup, Check, Migrate, Restore, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;
@@ -15,12 +16,51 @@ pub struct Cli {
     serve: Serve,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Starts a node (what `rookery` without a command does too).
     Serve(Serve),
-    /// Starts the store's process for several nodes on one machine (store.engine "shared").
+    /// Starts the store's process for several nodes on one machine (store.engine "shared"), or
+    /// works on a store.
+    #[command(args_conflicts_with_subcommands = true)]
+    Store(StoreArgs),
+    /// Writes a backup, also while a node is running.
+    Backup(Backup),
+    /// Restores a backup into an empty store.
+    Restore(Restore),
+    /// Moves a store to another engine.
+    Migrate(Migrate),
+}
+
+#[derive(Debug, Args)]
+struct StoreArgs {
+    #[command(subcommand)]
+    command: Option<StoreCommand>,
+    #[command(flatten)]
+    process: StoreProcess,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Holds every row to the schema; status 0 only if nothing is wrong.
+    Check(Check),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Job {
+    /// To start a process that serves until a signal.
+    Process(Process),
+    /// To run an operators' tool.
+    Tool(Tool),
+}
+
+/// A process that serves until a signal.
+#[derive(Debug)]
+pub enum Process {
+    /// A node.
+    Serve(Serve),
+    /// The store of several nodes.
     Store(StoreProcess),
 }
 
@@ -66,12 +106,22 @@ type Flag = (&'static str, &'static str, Option<String>);
 impl Cli {
     /// What to do.
     #[must_use]
-    pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.serve))
+    pub fn job(self) -> Job {
+        match self.command {
+            None => Job::Process(Process::Serve(self.serve)),
+            Some(Command::Serve(serve)) => Job::Process(Process::Serve(serve)),
+            Some(Command::Store(store)) => match store.command {
+                None => Job::Process(Process::Store(store.process)),
+                Some(StoreCommand::Check(check)) => Job::Tool(Tool::Check(check)),
+            },
+            Some(Command::Backup(backup)) => Job::Tool(Tool::Backup(backup)),
+            Some(Command::Restore(restore)) => Job::Tool(Tool::Restore(restore)),
+            Some(Command::Migrate(migrate)) => Job::Tool(Tool::Migrate(migrate)),
+        }
     }
 }
 
-impl Command {
+impl Process {
     /// The configuration that the file, the environment and the command's flags make.
     ///
     /// # Errors
@@ -124,7 +174,8 @@ mod tests {
     fn configured(line: &str) -> Result<Config, Faults> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let none = std::iter::empty();
-        cli.command().configuration(none).map(|loaded| loaded.config)
+        let Job::Process(process) = cli.job() else { panic!("{line} starts no process") };
+        process.configuration(none).map(|loaded| loaded.config)
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! their own process with [`Node::start`].
 //!
 //! ```text
-//! cli ── configuration ── serve (start-up order, shutdown order)
+//! cli ── commands ── place (opens a store by its name): the operators' tools
+//!  '─── configuration ── serve (start-up order, shutdown order)
 //!                           |- store      opens the engine
+//!                           |- control    backups of the open store, for `commands`
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
@@ -13,11 +15,14 @@
 
 pub mod cli;
 mod clock;
+pub mod commands;
+pub mod control;
 pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod log;
 pub mod metrics;
+pub mod place;
 mod process;
 pub mod serve;
 pub mod store;

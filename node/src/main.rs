@@ -1,12 +1,13 @@
 //! The binary `rookery`: reads the configuration, starts a node (or the store's process), waits
 //! for a signal, ends it.
 //!
-//! Exit codes: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
-//! command line is wrong.
+//! With an operators' command it runs that instead (`commands`). Exit codes of a process: 0 after a
+//! signal, 1 when it can't start or can't go on, 2 when the configuration or the command line is
+//! wrong.
 
 use clap::Parser;
 use rookery_cluster_config::Config;
-use rookery_node::cli::{Cli, Command};
+use rookery_node::cli::{Cli, Job, Process};
 use rookery_node::store_process::StoreProcess;
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
@@ -21,9 +22,12 @@ const WRONG_CONFIGURATION: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command();
-    let is_store = matches!(command, Command::Store(_));
-    let loaded = match command.configuration(std::env::vars_os()) {
+    let process = match Cli::parse().job() {
+        Job::Process(process) => process,
+        Job::Tool(tool) => return tool.run(),
+    };
+    let is_store = matches!(process, Process::Store(_));
+    let loaded = match process.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(WRONG_CONFIGURATION, &faults),
     };

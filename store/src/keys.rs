@@ -23,9 +23,11 @@
 //! t    sha-256 of a refresh token                33  user, device, expiry, used
 //! y    user device                               17  refresh family: newest token hashes
 //! s    user                                       9  last seen: Unix ms; rises
-//! q    user device                               17  inbox cursor it came with, time; rises
+//! q    user device                               17  inbox cursor it came with, and when
 //! r    conversation                               9  retention of its messages: ms
 //! f    slot(2)                                    3  fence: node, incarnation, epoch
+//! L    node                                       9  lease: incarnation, state, counter, addresses
+//! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
 //! K                                               1  signing seed
 //! Z                                               1  a copy into this store that is under way
@@ -232,6 +234,16 @@ pub fn fence(slot: Slot) -> [u8; 3] {
     [b'f', high, low]
 }
 
+/// Key of a node's lease, by the node's number.
+#[must_use]
+pub fn lease(node: u64) -> [u8; 9] {
+    single(b'L', node)
+}
+
+/// Prefix of all leases; they end at [`prefix_end`] of it.
+pub const LEASES: &[u8] = b"L";
+/// Key of the membership's epoch.
+pub const EPOCH: &[u8] = b"E";
 /// Key of the installation row.
 pub const INSTALLATION: &[u8] = b"I";
 /// Key of the signing seed.
@@ -357,6 +369,8 @@ mod tests {
             (hex(device_cursor(ANN, DEVICE)), "71000000000000000a000000000000000d"),
             (hex(retention(CONV)), "721122334455667788"),
             (hex(fence(Slot(0x0fff))), "660fff"),
+            (hex(lease(0x0102)), "4c0000000000000102"),
+            (hex(EPOCH), "45"),
             (hex(INSTALLATION), "49"),
             (hex(SIGNING_KEY), "4b"),
             (hex(TRANSFER), "5a"),

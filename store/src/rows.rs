@@ -93,6 +93,21 @@ rows! {
     FamilyRow = "refresh family" { hashes: Vec<[u8; 32]> }
     /// `f`: who may write in a slot.
     FenceRow = "fence" { node: u64, incarnation: u64, epoch: u64 }
+    /// `L`: what a node says of itself, and what others decided about it.
+    LeaseRow<'a> = "lease" {
+        name: &'a str,
+        incarnation: u64,
+        state: u8,
+        counter: u64,
+        link: &'a str,
+        endpoint: &'a str,
+        zone: &'a str,
+        capacity: u32,
+        sessions: u32,
+        lag_ms: u32,
+    }
+    /// `E`: which cluster works here, and how often its members changed.
+    EpochRow<'a> = "epoch" { cluster: &'a str, epoch: u64 }
     /// `I`: facts about this installation.
     InstallationRow = "installation" { inbox_epoch: u32 }
     /// `K`: seed of the key that signs access tokens.
@@ -184,7 +199,7 @@ pub(crate) fn decode_inbox_floor(value: &[u8]) -> Result<(u32, Stamp), ReadError
     Ok((u32::from_be_bytes(*epoch), Stamp(stamp)))
 }
 
-/// The value of a device's cursor: it rises by epoch, by stamp, then by time.
+/// The value of a device's cursor, and of the time it was noted.
 pub(crate) fn encode_device_cursor(epoch: u32, stamp: Stamp, seen_ms: u64) -> [u8; 25] {
     let mut value = [0; 25];
     let mut out = value.as_mut_slice();

@@ -42,8 +42,10 @@ const fn tag(byte: u8, name: &'static str, key_bytes: usize, travels: Travels) -
 
 /// Every tag, by its byte.
 pub const TAGS: &[Tag] = &[
+    tag(b'E', "epoch", 1, Travels::Never),
     tag(b'I', "installation", 1, Travels::Never),
     tag(b'K', "signing key", 1, Travels::Secret),
+    tag(b'L', "lease", 9, Travels::Never),
     tag(b'Z', "transfer", 1, Travels::Never),
     tag(b'a', "activity", 17, Travels::Always),
     tag(b'b', "conversation floor", 9, Travels::Always),
@@ -135,6 +137,8 @@ mod tests {
             keys::device_cursor(user, device).into(),
             keys::retention(conv).into(),
             keys::fence(Slot(1)).into(),
+            keys::EPOCH.into(),
+            keys::lease(5).into(),
             keys::INSTALLATION.into(),
             keys::SIGNING_KEY.into(),
             keys::TRANSFER.into(),

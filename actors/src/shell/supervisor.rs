@@ -55,6 +55,9 @@ pub(super) enum Command {
     Restarted(usize, Result<ActorCell, String>),
 }
 
+// Local: not serializable, so nothing of it is shown to other nodes.
+impl ractor::Message for Command {}
+
 pub(super) struct State {
     children: Vec<(Child, Option<ActorCell>)>,
     restarts: VecDeque<Instant>,

@@ -244,6 +244,8 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b's' => users::last_seen(&mut row),
         b'q' => users::device_cursor(&mut row),
         b'f' => users::fence(&mut row),
+        b'L' => users::lease(&mut row),
+        b'E' => users::epoch(&mut row),
         b'I' => users::installation(&mut row),
         b'K' => users::signing_key(&mut row),
         b'Z' => users::transfer(&mut row),

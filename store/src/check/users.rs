@@ -6,11 +6,11 @@ use crate::inbox::PointerKind;
 use crate::plan::Stamp;
 use crate::refresh::MAX_FAMILY;
 use crate::rows::{
-    self, AccountRow, DeviceValue, FamilyRow, FenceRow, InstallationRow, NameRow, PointerRow,
-    RefreshValue, SigningRow, TransferRow,
+    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, NameRow,
+    PointerRow, RefreshValue, SigningRow, TransferRow,
 };
 use crate::slot::SLOTS;
-use crate::{keys, store};
+use crate::{keys, members, store};
 use rookery_protocol::{DeviceId, UserId};
 
 pub(super) fn pointer(row: &mut Parts<'_>) -> Judged {
@@ -122,6 +122,15 @@ pub(super) fn fence(row: &mut Parts<'_>) -> Judged {
     let slot = row.rest(1).first_chunk::<2>().map_or(u16::MAX, |slot| u16::from_be_bytes(*slot));
     must(slot < SLOTS, || format!("slot {slot} does not exist"))?;
     must(epoch >= 1, || "its epoch never began".to_owned())
+}
+
+pub(super) fn lease(row: &mut Parts<'_>) -> Judged {
+    members::judge(row.value()).map_err(fault)
+}
+
+pub(super) fn epoch(row: &mut Parts<'_>) -> Judged {
+    let EpochRow { cluster, epoch } = row.decode()?;
+    must(epoch >= 1 && !cluster.is_empty(), || "its cluster never began".to_owned())
 }
 
 pub(super) fn installation(row: &mut Parts<'_>) -> Judged {

@@ -18,6 +18,8 @@ mod history;
 #[cfg(test)]
 mod inbox;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod random;
