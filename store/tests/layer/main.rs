@@ -29,3 +29,5 @@ mod refresh;
 mod sendable;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod writers;
