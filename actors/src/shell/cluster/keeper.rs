@@ -90,6 +90,9 @@ pub(in crate::shell) struct Keeper;
 /// Look now.
 pub(in crate::shell) struct Look;
 
+// Never leaves this node.
+impl ractor::Message for Look {}
+
 /// Its state.
 pub(in crate::shell) struct Keeping {
     shared: Arc<Shared>,
