@@ -105,6 +105,7 @@ impl Gateway {
                 node: node.into(),
             },
             maintenance: maintenance(&config.retention),
+            cluster: None,
         };
         let started = ActorSystem::start(store.clone(), system).await;
         Ok(Self {
