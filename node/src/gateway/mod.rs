@@ -120,6 +120,7 @@ impl Gateway {
                 }),
             ),
             maintenance: maintenance(&config.retention),
+            cluster: None,
         };
         let started = ActorSystem::start(store.clone(), system).await;
         Ok(Self {
