@@ -39,6 +39,9 @@ const SEND_UNKNOWN_MS: u64 = 8_000;
 const RENEW_MS: u64 = 60_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
+/// A session whose client was sent to another node waits for it no longer than this: until the
+/// client's next session is known, so that its user doesn't seem to leave.
+const DRAINED_MS: u64 = 1_500;
 /// A client that is behind and acknowledges nothing for this long is closed.
 const STUCK_MS: u64 = 60_000;
 
@@ -73,6 +76,8 @@ pub struct Session {
     requests: usize,
     watched: Vec<UserId>,
     moved: Option<Box<moved::Moved>>,
+    /// The client was told to go to another node.
+    drained: bool,
     timers: Timers,
 }
 
@@ -114,6 +119,7 @@ impl Session {
             requests: 0,
             watched: Vec::new(),
             moved: None,
+            drained: false,
             timers: Timers::default(),
         }
     }
@@ -253,7 +259,9 @@ impl Session {
         if self.conn == Some(conn) {
             self.conn = None;
             self.timers.last_life_ms = last_life_ms;
-            self.timers.expire = Some(last_life_ms + u64::from(self.settings.grace_ms));
+            let grace_ms = u64::from(self.settings.grace_ms);
+            let grace_ms = if self.drained { grace_ms.min(DRAINED_MS) } else { grace_ms };
+            self.timers.expire = Some(last_life_ms + grace_ms);
             self.timers.stuck = None;
         }
     }
