@@ -44,6 +44,9 @@ const WATCH_RENEWALS: u8 = 5;
 const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
+/// A session whose client was sent to another node waits for it no longer than this: until the
+/// client's next session is known, so that its user doesn't seem to leave.
+const DRAINED_MS: u64 = 1_500;
 /// A client that is behind and acknowledges nothing for this long is closed.
 const STUCK_MS: u64 = 60_000;
 
@@ -85,6 +88,8 @@ pub struct Session {
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
     renewals: u8,
+    /// The client was told to go to another node.
+    drained: bool,
     timers: Timers,
 }
 
@@ -130,6 +135,7 @@ impl Session {
             moved: None,
             unshown: BTreeSet::new(),
             renewals: 0,
+            drained: false,
             timers: Timers::default(),
         }
     }
@@ -287,7 +293,9 @@ impl Session {
         if self.conn == Some(conn) {
             self.conn = None;
             self.timers.last_life_ms = last_life_ms;
-            self.timers.expire = Some(last_life_ms + u64::from(self.settings.grace_ms));
+            let grace_ms = u64::from(self.settings.grace_ms);
+            let grace_ms = if self.drained { grace_ms.min(DRAINED_MS) } else { grace_ms };
+            self.timers.expire = Some(last_life_ms + grace_ms);
             self.timers.stuck = None;
         }
     }
