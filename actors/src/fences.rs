@@ -66,6 +66,11 @@ impl Fences {
         }
     }
 
+    /// Drops the fences of slots that are not kept: other nodes work for them now.
+    pub fn keep(&mut self, kept: impl Fn(Slot) -> bool) {
+        self.slots.retain(|slot, state| matches!(state, SlotState::Taking(_)) || kept(*slot));
+    }
+
     /// A conversation found its fence stale. Only that very fence is dropped: a newer one of the
     /// same slot stays, or conversations would take it from each other in turns.
     pub fn drop_fence(&mut self, slot: Slot, value: &Bytes) {

@@ -20,6 +20,7 @@
 //! the order, commits it and tells the `Presence` hub of each member, which tells that user's
 //! sessions; a session turns it into `Sent` (its own) or `Message` (all others).
 
+pub mod cluster;
 pub mod conversation;
 pub mod effect;
 pub mod fences;
@@ -29,7 +30,9 @@ pub mod presence;
 pub mod session;
 pub mod shell;
 pub mod time;
+pub mod wire;
 
+pub use cluster::NodeId;
 pub use effect::{ConnId, Effect, Query, QueryResult};
 pub use message::{
     Batch, ConversationMsg, Envelope, Origin, PresenceMsg, SendAnswer, SessionMsg, SessionRef,

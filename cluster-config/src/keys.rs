@@ -158,11 +158,19 @@ pub static KEYS: &[Key] = &[
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
-    text("store.engine", "embedded", |c, v| {
-        put(&mut c.store.engine, (v == "embedded").then_some(Engine::Embedded))
+    text("store.engine", "embedded or shared", |c, v| {
+        let engine = match v {
+            "embedded" => Some(Engine::Embedded),
+            "shared" => Some(Engine::Shared),
+            _ => None,
+        };
+        put(&mut c.store.engine, engine)
     }),
     text("store.path", "\"\", or the path of a directory", |c, v| {
         put(&mut c.store.path, optional(v, path))
+    }),
+    text("store.socket", "\"\", or the path of a Unix socket", |c, v| {
+        put(&mut c.store.socket, optional(v, path))
     }),
     whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),

@@ -37,6 +37,15 @@ impl Config {
             None => self.node.data_dir.join("store"),
         }
     }
+
+    /// Socket of the store's process: `store.socket`, or `store.sock` inside the data directory.
+    #[must_use]
+    pub fn store_socket(&self) -> PathBuf {
+        match &self.store.socket {
+            Some(path) => path.clone(),
+            None => self.node.data_dir.join("store.sock"),
+        }
+    }
 }
 
 /// Section `node`.
@@ -238,13 +247,15 @@ pub struct Store {
     pub engine: Engine,
     /// Directory, when it isn't `store` inside the data directory.
     pub path: Option<PathBuf>,
+    /// Socket of the store's process, when it isn't `store.sock` inside the data directory.
+    pub socket: Option<PathBuf>,
     /// Bytes of memory for blocks read from disk.
     pub cache_bytes: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { engine: Engine::Embedded, path: None, cache_bytes: 64 * 1024 * 1024 }
+        Self { engine: Engine::Embedded, path: None, socket: None, cache_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -253,6 +264,8 @@ impl Default for Store {
 pub enum Engine {
     /// An LSM inside the node's process, for one node.
     Embedded,
+    /// The LSM of a process of its own (`rookery store`), for several nodes on one machine.
+    Shared,
 }
 
 impl Engine {
@@ -261,6 +274,7 @@ impl Engine {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Shared => "shared",
         }
     }
 }

@@ -2,25 +2,31 @@
 //! their own process with [`Node::start`].
 //!
 //! ```text
-//! cli ── configuration ── serve (start-up order, shutdown order)
+//! cli ── commands ── place (opens a store by its name): the operators' tools
+//!  '─── configuration ── serve (start-up order, shutdown order)
 //!                           |- store      opens the engine
+//!                           |- control    backups of the open store, for `commands`
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
 //!                           `- metrics    Prometheus on a listener of its own
+//! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
-pub mod cert;
 pub mod cli;
 mod clock;
+pub mod commands;
+pub mod control;
 pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod log;
 pub mod metrics;
+pub mod place;
 mod process;
 pub mod serve;
 pub mod store;
+pub mod store_process;
 
 pub use clock::now_ms;
 pub use process::raise_file_limit;

@@ -7,15 +7,16 @@
 //!           listeners close; the store closes
 //! ```
 
+use crate::control::Control;
 use crate::gateway::Gateway;
 use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
-use crate::store::{self, Store};
+use crate::place::{Place, PlaceError};
+use crate::store::{self, OpenError, Store};
 use crate::{AppState, metrics};
 use rookery_cluster_config::Config;
 use rookery_store::StoreError;
-use rookery_store::embedded::OpenError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -41,8 +42,10 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The data directory can't be opened.
+    /// The store can't be opened.
     Open(OpenError),
+    /// A restore or migration into the store was not finished: this many rows so far.
+    Unfinished(u64),
     /// The store was opened but the installation's row can't be read or written.
     Store(StoreError),
     /// The password hasher or the signing key can't be used; the log says more.
@@ -66,6 +69,7 @@ impl fmt::Display for StartError {
                 write!(f, "can't listen on {address} ({source}); {remedy} another with {flag}")
             }
             Self::Open(error) => error.fmt(f),
+            Self::Unfinished(rows) => PlaceError::Unfinished(*rows).fmt(f),
             Self::Store(error) => {
                 write!(f, "can't use the store: {error}; check that the disk has room and works")
             }
@@ -85,7 +89,7 @@ impl std::error::Error for StartError {
             Self::Listen { source, .. } => Some(source),
             Self::Open(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Identity | Self::Gateway(_) | Self::Panicked => None,
+            Self::Unfinished(_) | Self::Identity | Self::Gateway(_) | Self::Panicked => None,
         }
     }
 }
@@ -128,6 +132,7 @@ impl Node {
             None => None,
         };
         let store = open_store(&config).await?;
+        check_whole(&store).await?;
         let seed = signing_seed(&store).await?;
         let identity =
             Identity::new(&config, cost, store.clone(), &seed).map_err(|_| StartError::Identity)?;
@@ -145,6 +150,10 @@ impl Node {
             connections: limits.max_connections,
             header_timeout: Duration::from_millis(state.config.http.header_timeout_ms),
         };
+        if let Some(control) = control(&state.config) {
+            let serving = control.serve(state.store.clone(), stopped.clone());
+            tasks.spawn(until(stopped.clone(), serving));
+        }
         let router = http::router(Arc::clone(&state));
         tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
         let mut metrics_addr = None;
@@ -238,6 +247,30 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     let config = config.clone();
     let opening = tokio::task::spawn_blocking(move || store::open(&config));
     opening.await.map_err(|_| StartError::Panicked)?.map_err(StartError::Open)
+}
+
+/// Refuses a store that a restore or migration left half copied.
+async fn check_whole(store: &Store) -> Result<(), StartError> {
+    let store = store.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let asking = move || runtime.block_on(store.unfinished_transfer());
+    let answer = tokio::task::spawn_blocking(asking).await.map_err(|_| StartError::Panicked)?;
+    match answer.map_err(|error| StartError::Store(error.into()))? {
+        Some(rows) => Err(StartError::Unfinished(rows)),
+        None => Ok(()),
+    }
+}
+
+/// The socket for backups. A node without one serves all the same.
+fn control(config: &Config) -> Option<Control> {
+    let place = Place::configured(config);
+    match Control::listen(place.control_dir()?) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: backups need the node stopped");
+            None
+        }
+    }
 }
 
 /// The installation's signing key; the first node to start draws it.

@@ -1,35 +1,84 @@
 //! Opens the store that the configuration names, and knows how it fares.
 
 use rookery_cluster_config::{Config, Engine};
-use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine, Health, OpenError};
+use rookery_store::embedded::{self, EmbeddedConfig, EmbeddedEngine, Health};
 use rookery_store::engine::AnyEngine;
+use rookery_store::shared::{ConnectError, SharedConfig, SharedEngine};
+use std::fmt;
 
 /// The store on any of its engines.
 pub type Store = rookery_store::Store<AnyEngine>;
 
-/// Opens the store. Blocks for as long as its journal takes to replay.
+/// Why the store can't be used. Its text names the remedy.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its directory can't be opened.
+    Embedded(embedded::OpenError),
+    /// Its process can't be reached.
+    Shared(ConnectError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(error) => error.fmt(f),
+            Self::Shared(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Embedded(error) => Some(error),
+            Self::Shared(error) => Some(error),
+        }
+    }
+}
+
+/// Opens the store. Blocks for as long as its journal takes to replay, or its process to answer.
 ///
 /// # Errors
 /// [`OpenError`], whose text names the remedy.
 pub fn open(config: &Config) -> Result<Store, OpenError> {
     match config.store.engine {
         Engine::Embedded => {
-            let mut embedded = EmbeddedConfig::new(config.store_dir());
-            embedded.cache_bytes = config.store.cache_bytes;
-            Ok(Store::new(EmbeddedEngine::open(&embedded)?.into()))
+            let engine = open_embedded(config).map_err(OpenError::Embedded)?;
+            Ok(Store::new(engine.into()))
+        }
+        Engine::Shared => {
+            let shared = SharedConfig::new(config.store_socket());
+            let engine = SharedEngine::open(&shared).map_err(OpenError::Shared)?;
+            Ok(Store::new(engine.into()))
         }
     }
+}
+
+/// Opens the engine of one machine.
+///
+/// # Errors
+/// Of the data directory.
+pub(crate) fn open_embedded(config: &Config) -> Result<EmbeddedEngine, embedded::OpenError> {
+    let mut embedded = EmbeddedConfig::new(config.store_dir());
+    embedded.cache_bytes = config.store.cache_bytes;
+    EmbeddedEngine::open(&embedded)
 }
 
 /// Why the store takes no commits, for the operator; `None` while it does.
 pub(crate) fn trouble(store: &Store) -> Option<String> {
     match store.engine() {
         AnyEngine::Memory(_) => None,
-        AnyEngine::Embedded(engine) => match engine.health() {
-            Health::Healthy => None,
-            Health::Failed(why) => Some(format!("the store failed to write: {why}")),
-            Health::Closed => Some("the store is closed".to_owned()),
-        },
+        AnyEngine::Embedded(engine) => unhealthy(engine),
+        AnyEngine::Shared(engine) => engine.trouble(),
+    }
+}
+
+/// Why the engine of one machine takes no commits.
+pub(crate) fn unhealthy(engine: &EmbeddedEngine) -> Option<String> {
+    match engine.health() {
+        Health::Healthy => None,
+        Health::Failed(why) => Some(format!("the store failed to write: {why}")),
+        Health::Closed => Some("the store is closed".to_owned()),
     }
 }
 
@@ -38,5 +87,6 @@ pub(crate) fn close(store: &Store) {
     match store.engine() {
         AnyEngine::Memory(_) => {}
         AnyEngine::Embedded(engine) => engine.close(),
+        AnyEngine::Shared(engine) => engine.close(),
     }
 }

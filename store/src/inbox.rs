@@ -34,7 +34,7 @@ impl PointerKind {
         }
     }
 
-    fn from_code(code: u8) -> Result<Self, ReadError> {
+    pub(crate) fn from_code(code: u8) -> Result<Self, ReadError> {
         match code {
             1 => Ok(Self::Messages),
             2 => Ok(Self::Created),

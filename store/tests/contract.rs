@@ -85,4 +85,5 @@ macro_rules! engines {
 engines! {
     memory: Subject::memory();
     embedded: Subject::embedded();
+    shared: Subject::shared();
 }

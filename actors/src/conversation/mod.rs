@@ -16,6 +16,7 @@
 //! ```
 
 mod batch;
+mod ending;
 mod marks;
 mod queue;
 
@@ -61,6 +62,8 @@ pub struct Conversation {
     next_lookup: u64,
     used_ms: u64,
     flushing: bool,
+    /// Another node has the slot.
+    leaving: bool,
 }
 
 enum Phase {
@@ -100,6 +103,7 @@ impl Conversation {
             next_lookup: TOKEN_FIRST_LOOKUP,
             used_ms: 0,
             flushing: false,
+            leaving: false,
         }
     }
 
@@ -122,6 +126,8 @@ impl Conversation {
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
             ConversationMsg::Flush => self.flushing = true,
+            ConversationMsg::HandOff => self.hand_off(out),
+            ConversationMsg::NotHere => self.give_up(ErrorCode::Moved, out),
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
@@ -151,9 +157,12 @@ impl Conversation {
     }
 
     fn send(&mut self, now: Now, send: Outgoing, out: &mut Vec<Effect>) {
-        self.touch(now, out);
         let session = send.from.session;
         let id = send.id;
+        if self.leaving {
+            return answer(session, id, SendAnswer::Failed(ErrorCode::Moved), out);
+        }
+        self.touch(now, out);
         let lookup = self.next_lookup;
         let result = match &self.phase {
             Phase::Ready(ready) => {
@@ -385,25 +394,6 @@ impl Conversation {
         for (session, id) in self.queue.drain() {
             answer(session, id, SendAnswer::Failed(code), out);
         }
-    }
-
-    fn drop_fence(&mut self, out: &mut Vec<Effect>) {
-        if let Phase::Ready(ready) = &self.phase {
-            let value = ready.fence.value.clone();
-            out.push(Effect::DropFence { slot: ready.fence.slot, value });
-        }
-    }
-
-    /// Refuses everything that waits and ends this activation.
-    fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
-        self.fail_queue(code, out);
-        for msg in std::mem::take(&mut self.early) {
-            if let ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } = msg {
-                refused(from, code, out);
-            }
-        }
-        self.phase = Phase::Cold;
-        out.push(Effect::Stop);
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {

@@ -76,7 +76,7 @@ fn loaded() -> ConversationMsg {
 }
 
 fn session(user: UserId) -> SessionRef {
-    SessionRef { user, session: SessionId(user.0) }
+    SessionRef { user, session: SessionId(user.0), node: crate::NodeId(1) }
 }
 
 fn id(n: u8) -> ClientMsgId {

@@ -114,7 +114,7 @@ impl Session {
                     self.emit(ServerFrame::from(change).to_bytes(), 1, out);
                 }
                 if step.spans.is_empty() {
-                    return self.pulled(now, true, out);
+                    return self.followed(now, true, out);
                 }
                 let max_bytes = self.stream.room().max(MIN_WINDOW_BYTES as usize) / 2;
                 let query = Query::Entries { spans: step.spans, max_bytes };
@@ -153,6 +153,14 @@ impl Session {
     }
 
     pub(super) fn pulled(&mut self, now: Now, progress: bool, out: &mut Vec<Effect>) {
+        if progress {
+            // Where something came from, the hint of the next may get lost.
+            self.timers.reconcile = Some(now.mono_ms + RECONCILE_MS);
+        }
+        self.followed(now, progress, out);
+    }
+
+    fn followed(&mut self, now: Now, progress: bool, out: &mut Vec<Effect>) {
         if self.sync.finish(progress) {
             self.went_live(now, true, out);
         }

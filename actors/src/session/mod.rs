@@ -10,6 +10,7 @@
 //!   watched users, batches held back.
 
 mod delivery;
+mod moved;
 mod requests;
 mod stream;
 mod sync;
@@ -20,7 +21,9 @@ use crate::time::Now;
 use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
-use rookery_protocol::{ClientMsgId, CloseCode, DeviceId, ErrorCode, ServerFrame, UserId};
+use rookery_protocol::{
+    ClientMsgId, CloseCode, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use stream::Stream;
@@ -53,8 +56,6 @@ pub struct Settings {
     pub grace_ms: u32,
     /// The node's name.
     pub node: Arc<str>,
-    /// WebSocket addresses of the cluster's nodes.
-    pub endpoints: Vec<String>,
 }
 
 /// The state of one session's actor.
@@ -71,12 +72,14 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    moved: Option<Box<moved::Moved>>,
     timers: Timers,
 }
 
 #[derive(Clone, Copy)]
 struct Pending {
     request: u32,
+    conversation: ConversationId,
     since_ms: u64,
 }
 
@@ -110,6 +113,7 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            moved: None,
             timers: Timers::default(),
         }
     }
@@ -153,6 +157,10 @@ impl Session {
                     self.tell_hub(user, PresenceMsg::Watch(self.me), out);
                 }
             }
+            SessionMsg::HubsMoved(slots) => self.hubs_moved(now, &slots),
+            SessionMsg::HintsLost => self.hints_lost(now),
+            SessionMsg::SendsMoved(slots) => self.sends_moved(&slots, out),
+            SessionMsg::Drain(alternates) => self.drain(&alternates, out),
             SessionMsg::Answer(token, result) => self.answered(now, token, result, out),
             SessionMsg::Wake => self.wake(now, out),
             SessionMsg::End(code) => self.end(now, Some(code), out),
@@ -195,14 +203,12 @@ impl Session {
         if fresh {
             self.secret = attach.fresh_secret;
         }
-        self.write_welcome(now, &attach.identity, !fresh, out);
+        self.write_welcome(now, &attach.identity, (!fresh, attach.endpoints), out);
         let device = attach.identity.device;
         self.identity = Some(attach.identity);
         match replay {
             None => {
-                let register = PresenceMsg::Register { session: self.me.session, device };
-                self.tell_hub(self.me.user, register, out);
-                self.timers.renew = Some(now.mono_ms + RENEW_MS);
+                self.register(now, device, out);
             }
             Some((received, missed)) => {
                 self.stream.ack(received);
@@ -216,7 +222,13 @@ impl Session {
         }
     }
 
-    fn write_welcome(&self, now: Now, identity: &Identity, resumed: bool, out: &mut Vec<Effect>) {
+    fn write_welcome(
+        &self,
+        now: Now,
+        identity: &Identity,
+        (resumed, endpoints): (bool, Vec<String>),
+        out: &mut Vec<Effect>,
+    ) {
         let window = u32::try_from(self.stream.window()).unwrap_or(MAX_WINDOW_BYTES);
         let welcome = Welcome {
             version: 1,
@@ -232,7 +244,7 @@ impl Session {
             token_expires_ms: identity.expires_ms,
             limits: Limits::with_window(window),
             node: self.settings.node.to_string(),
-            endpoints: self.settings.endpoints.clone(),
+            endpoints,
         };
         self.write(ServerFrame::from(welcome).to_bytes(), out);
     }
@@ -272,11 +284,15 @@ impl Session {
         out.push(Effect::Stop);
     }
 
+    fn register(&mut self, now: Now, device: DeviceId, out: &mut Vec<Effect>) {
+        let SessionRef { user, session, node } = self.me;
+        self.tell_hub(user, PresenceMsg::Register { session, node, device }, out);
+        self.timers.renew = Some(now.mono_ms + RENEW_MS);
+    }
+
     fn hub_lost(&mut self, now: Now, out: &mut Vec<Effect>) {
         if let Some(device) = self.device() {
-            let register = PresenceMsg::Register { session: self.me.session, device };
-            self.tell_hub(self.me.user, register, out);
-            self.timers.renew = Some(now.mono_ms + RENEW_MS);
+            self.register(now, device, out);
             for user in self.watched.clone() {
                 self.tell_hub(user, PresenceMsg::Watch(self.me), out);
             }
@@ -333,12 +349,12 @@ impl Session {
             return self.end(now, Some(CloseCode::SlowConsumer), out);
         }
         if due(self.timers.renew) {
-            self.timers.renew = Some(now.mono_ms + RENEW_MS);
-            if let Some(device) = self.device() {
-                let register = PresenceMsg::Register { session: self.me.session, device };
-                self.tell_hub(self.me.user, register, out);
+            match self.device() {
+                Some(device) => self.register(now, device, out),
+                None => self.timers.renew = None,
             }
         }
+        self.tell_moved_hubs(now, out);
         if due(self.timers.retry) {
             self.timers.retry = None;
         }
@@ -381,6 +397,7 @@ impl Session {
             timers.retry,
             timers.stuck,
             timers.expire,
+            self.moved.as_ref().map(|moved| moved.due_ms()),
         ];
         let Some(next) = dues.into_iter().flatten().min() else { return };
         if timers.armed.is_none_or(|armed| next < armed) {

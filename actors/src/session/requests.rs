@@ -76,7 +76,8 @@ impl Session {
         if !known && self.pending.len() >= MAX_SENDS_IN_FLIGHT {
             return self.error(send.request, ErrorCode::TooManyInFlight, "sends", out);
         }
-        let pending = Pending { request: send.request, since_ms: now.mono_ms };
+        let conversation = send.conversation;
+        let pending = Pending { request: send.request, conversation, since_ms: now.mono_ms };
         self.pending.insert(send.client_msg_id, pending);
         self.timers.sends.get_or_insert(now.mono_ms + SEND_CHECK_MS);
         let outgoing = Outgoing {
@@ -87,7 +88,7 @@ impl Session {
             body: send.body,
         };
         let msg = ConversationMsg::Send(outgoing);
-        out.push(Effect::Tell(Envelope::Conversation(send.conversation, msg)));
+        out.push(Effect::Tell(Envelope::Conversation(conversation, msg)));
     }
 
     pub(super) fn send_answered(

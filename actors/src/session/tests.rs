@@ -18,7 +18,8 @@ use rookery_protocol::{
 use rookery_store::{InboxPage, Pointer, PointerKind, Stamp, Version};
 use std::sync::Arc;
 
-const ME: SessionRef = SessionRef { user: UserId(1), session: SessionId(11) };
+const ME: SessionRef =
+    SessionRef { user: UserId(1), session: SessionId(11), node: crate::NodeId(1) };
 const DEVICE: DeviceId = DeviceId(111);
 const CONN: ConnId = ConnId(1);
 const CONVERSATION: ConversationId = ConversationId(5);
@@ -31,12 +32,7 @@ struct Actor {
 
 impl Actor {
     fn new() -> Self {
-        let settings = Settings {
-            heartbeat_ms: 5_000,
-            grace_ms: 30_000,
-            node: "n1".into(),
-            endpoints: Vec::new(),
-        };
+        let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: "n1".into() };
         Self { actor: Session::new(ME, &Arc::new(settings)), mono_ms: 0 }
     }
 
@@ -87,7 +83,14 @@ fn attach(conn: ConnId, resume: Option<([u8; 16], u64)>) -> SessionMsg {
     let identity =
         Identity { user: ME.user, device: DEVICE, name: "ada".into(), expires_ms: u64::MAX };
     let window_bytes = 64 * 1024;
-    SessionMsg::Attach(Attach { conn, identity, window_bytes, resume, fresh_secret: SECRET })
+    SessionMsg::Attach(Attach {
+        conn,
+        identity,
+        window_bytes,
+        resume,
+        fresh_secret: SECRET,
+        endpoints: Vec::new(),
+    })
 }
 
 fn cursor(n: u64) -> Cursor {

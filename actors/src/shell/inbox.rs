@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The inbox has no room: what was offered did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +35,24 @@ struct State<T> {
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
     limit_bytes: usize,
+    /// Actors that the shard behind it hosts.
+    hosted: AtomicUsize,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new(limit_bytes: usize) -> Self {
         let state = State { items: Vec::new(), bytes: 0, scheduled: false, wake: None };
-        Self { state: Mutex::new(state), limit_bytes }
+        Self { state: Mutex::new(state), limit_bytes, hosted: AtomicUsize::new(0) }
+    }
+
+    /// The shard says how many actors it hosts.
+    pub(super) fn note_hosted(&self, count: usize) {
+        self.hosted.store(count, Ordering::Relaxed);
+    }
+
+    /// How many actors the shard hosted lately.
+    pub(super) fn hosted(&self) -> usize {
+        self.hosted.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {

@@ -1,6 +1,7 @@
 //! The three kinds of virtual actors, as the shard sees them: keys, messages, how they start.
 
 use super::system::Shared;
+use crate::cluster::View;
 use crate::conversation::Conversation;
 use crate::effect::{Effect, QueryResult};
 use crate::message::{ConversationMsg, Envelope, PresenceMsg, SessionMsg, SessionRef};
@@ -26,6 +27,14 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn answer(token: u64, result: QueryResult) -> Self::Msg;
     fn committed(token: u64, outcome: Outcome) -> Option<Self::Msg>;
     fn fenced(_fence: Option<Fence>) -> Option<Self::Msg> {
+        None
+    }
+    /// What an actor is told whose slot belongs to another node.
+    fn not_here() -> Option<Self::Msg> {
+        None
+    }
+    /// What an actor is told when this view holds, if it belongs elsewhere.
+    fn placed(_key: Self::Key, _view: &View) -> Option<Self::Msg> {
         None
     }
     /// What is to be told when an actor was lost in a panic.
@@ -116,6 +125,14 @@ impl Kind for Conversations {
         Some(ConversationMsg::Fenced(fence))
     }
 
+    fn not_here() -> Option<ConversationMsg> {
+        Some(ConversationMsg::NotHere)
+    }
+
+    fn placed(key: ConversationId, view: &View) -> Option<ConversationMsg> {
+        (!view.owns_conversation(key)).then_some(ConversationMsg::HandOff)
+    }
+
     /// Nobody: senders look into the store when no answer comes.
     fn lost(_key: ConversationId, _now: Now) -> Vec<Envelope> {
         Vec::new()
@@ -158,6 +175,10 @@ impl Kind for Presences {
 
     fn committed(token: u64, outcome: Outcome) -> Option<PresenceMsg> {
         Some(PresenceMsg::Committed(token, outcome))
+    }
+
+    fn placed(key: UserId, view: &View) -> Option<PresenceMsg> {
+        (!view.is_home_of(key)).then_some(PresenceMsg::HandOff)
     }
 
     /// Sessions are told by a broadcast, see the shard: the hub alone knew which.

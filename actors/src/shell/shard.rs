@@ -10,7 +10,9 @@ use super::inbox::Inbox;
 use super::kind::Kind;
 use super::outbox::{Attached, Outbox};
 use super::query;
-use super::system::{Outgoing, Shared};
+use super::routing::Outgoing;
+use super::system::Shared;
+use crate::cluster::View;
 use crate::effect::{ConnId, Effect, Query, QueryResult};
 use crate::fences::{Fences, Need};
 use crate::time::Now;
@@ -49,6 +51,8 @@ pub(super) enum Item<K: Kind> {
     Taken(Slot, TakeOver),
     /// A message for every actor that the function gives one.
     Each(Choose<K>),
+    /// The members of the cluster changed.
+    Placed(Arc<View>),
     /// The armed timer fired.
     Tick,
     /// Tell when nothing is left to host.
@@ -183,18 +187,24 @@ impl<K: Kind> Shard<K> {
                     }
                 }
             }
-            Item::Each(choose) => {
-                let chosen: Vec<_> = self
-                    .hosted
-                    .iter()
-                    .filter_map(|(key, hosted)| Some((*key, choose(*key, &hosted.actor)?)))
-                    .collect();
-                for (key, msg) in chosen {
-                    self.tell(key, msg, None);
-                }
+            Item::Each(choose) => self.tell_each(|key, actor| choose(key, actor)),
+            Item::Placed(view) => {
+                self.fences.keep(|slot| view.owns(slot));
+                self.tell_each(|key, _| K::placed(key, &view));
             }
             Item::Tick => self.tick(),
             Item::WhenEmpty(reply) => self.empty.push(reply),
+        }
+    }
+
+    fn tell_each(&mut self, choose: impl Fn(K::Key, &K::Actor) -> Option<K::Msg>) {
+        let chosen: Vec<_> = self
+            .hosted
+            .iter()
+            .filter_map(|(key, hosted)| Some((*key, choose(*key, &hosted.actor)?)))
+            .collect();
+        for (key, msg) in chosen {
+            self.tell(key, msg, None);
         }
     }
 
@@ -356,6 +366,12 @@ impl<K: Kind> Shard<K> {
 
     fn need_fence(&mut self, key: K::Key, slot: Slot) {
         let Some(conversation) = K::conversation(key) else { return };
+        if !self.shared.may_own(slot) {
+            if let Some(msg) = K::not_here() {
+                self.inbox.push(Item::Tell(key, msg));
+            }
+            return;
+        }
         match self.fences.need(slot, conversation) {
             Need::Wait => {}
             Need::Held(fence) => {
@@ -367,7 +383,7 @@ impl<K: Kind> Shard<K> {
             Need::Start => {
                 let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
                 tokio::spawn(async move {
-                    let (store, owner) = (shared.store.clone(), shared.owner);
+                    let (store, owner) = (shared.store.clone(), shared.owner());
                     let runtime = tokio::runtime::Handle::current();
                     let taking = move || runtime.block_on(store.take_over(slot, owner));
                     let taken = tokio::task::spawn_blocking(taking).await;
@@ -401,6 +417,7 @@ impl<K: Kind> Shard<K> {
             self.shared.store.submit(plans, Box::new(done));
         }
         self.outgoing.flush(&self.shared);
+        self.inbox.note_hosted(self.hosted.len());
         metrics::gauge!("rookery_actors", "kind" => K::NAME, "shard" => "all")
             .set(f64::from(u32::try_from(self.hosted.len()).unwrap_or(u32::MAX)));
         if self.hosted.is_empty() {

@@ -102,7 +102,6 @@ impl Gateway {
                 heartbeat_ms: u32::try_from(sessions.heartbeat_ms).unwrap_or(u32::MAX),
                 grace_ms: u32::try_from(sessions.grace_ms).unwrap_or(u32::MAX),
                 node: node.into(),
-                endpoints: Vec::new(),
             },
         };
         let started = ActorSystem::start(store.clone(), system).await;

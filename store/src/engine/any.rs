@@ -5,6 +5,7 @@ use super::{Done, Engine, ReadError, Row, View};
 use crate::embedded::{EmbeddedEngine, EmbeddedView};
 use crate::memory::{MemoryEngine, MemoryView};
 use crate::plan::{Plan, Version};
+use crate::shared::{SharedEngine, SharedView};
 use bytes::Bytes;
 
 /// Any of the engines. Clones share one store.
@@ -14,6 +15,8 @@ pub enum AnyEngine {
     Memory(MemoryEngine),
     /// In a data directory of this machine.
     Embedded(EmbeddedEngine),
+    /// In another process of this machine.
+    Shared(SharedEngine),
 }
 
 /// A snapshot of any of the engines.
@@ -23,6 +26,8 @@ pub enum AnyView {
     Memory(MemoryView),
     /// Of the engine of one machine.
     Embedded(EmbeddedView),
+    /// Of the engine in another process.
+    Shared(SharedView),
 }
 
 impl From<MemoryEngine> for AnyEngine {
@@ -37,6 +42,12 @@ impl From<EmbeddedEngine> for AnyEngine {
     }
 }
 
+impl From<SharedEngine> for AnyEngine {
+    fn from(engine: SharedEngine) -> Self {
+        Self::Shared(engine)
+    }
+}
+
 impl Engine for AnyEngine {
     type View = AnyView;
 
@@ -44,6 +55,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.submit(plans, done),
             Self::Embedded(engine) => engine.submit(plans, done),
+            Self::Shared(engine) => engine.submit(plans, done),
         }
     }
 
@@ -51,6 +63,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.view(at_least).await.map(AnyView::Memory),
             Self::Embedded(engine) => engine.view(at_least).await.map(AnyView::Embedded),
+            Self::Shared(engine) => engine.view(at_least).await.map(AnyView::Shared),
         }
     }
 
@@ -58,6 +71,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.reads_block(),
             Self::Embedded(engine) => engine.reads_block(),
+            Self::Shared(engine) => engine.reads_block(),
         }
     }
 }
@@ -67,6 +81,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.version(),
             Self::Embedded(view) => view.version(),
+            Self::Shared(view) => view.version(),
         }
     }
 
@@ -74,6 +89,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get(key).await,
             Self::Embedded(view) => view.get(key).await,
+            Self::Shared(view) => view.get(key).await,
         }
     }
 
@@ -81,6 +97,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get_many(keys).await,
             Self::Embedded(view) => view.get_many(keys).await,
+            Self::Shared(view) => view.get_many(keys).await,
         }
     }
 
@@ -94,6 +111,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.range(from, to, limit, reverse).await,
             Self::Embedded(view) => view.range(from, to, limit, reverse).await,
+            Self::Shared(view) => view.range(from, to, limit, reverse).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::engine::{AnyEngine, Row};
 use rookery_store::memory::MemoryEngine;
+use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{Engine, Guard, Op, Outcome, Plan, Stamp, Version, View};
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,21 +14,32 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use tempfile::TempDir;
 
-/// An engine, and the directory that lives as long.
+/// An engine, and what lives as long: its server, then its directory.
 pub struct Subject {
     pub engine: AnyEngine,
+    _server: Option<Server>,
     _dir: Option<TempDir>,
 }
 
 impl Subject {
     pub fn memory() -> Self {
-        Self { engine: MemoryEngine::new().into(), _dir: None }
+        Self { engine: MemoryEngine::new().into(), _server: None, _dir: None }
     }
 
     pub fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();
-        Self { engine: engine.into(), _dir: Some(dir) }
+        Self { engine: engine.into(), _server: None, _dir: Some(dir) }
+    }
+
+    /// A client of a server that hosts the embedded engine.
+    pub fn shared() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path().join("data"))).unwrap();
+        let socket = dir.path().join("socket");
+        let server = Server::start(engine, &ServerConfig::new(&socket)).unwrap();
+        let client = SharedEngine::open(&SharedConfig::new(&socket)).unwrap();
+        Self { engine: client.into(), _server: Some(server), _dir: Some(dir) }
     }
 }
 

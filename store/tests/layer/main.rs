@@ -1,10 +1,14 @@
-//! The layer above the engines: every operation on the engine in memory and on the embedded one,
-//! then races and unknown outcomes on the one in memory, where they can be provoked.
+//! The layer above the engines: every operation on the engine in memory, the embedded one and the
+//! shared one, then races and unknown outcomes on the one in memory, where they can be provoked.
 
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
 mod append;
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
@@ -13,6 +17,10 @@ mod fences;
 mod history;
 #[cfg(test)]
 mod inbox;
+#[cfg(test)]
+mod members;
+#[cfg(test)]
+mod migrate;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
