@@ -21,12 +21,8 @@ async fn only_the_routers_of_a_node_are_remotable() {
     let config = SystemConfig {
         shards: 4,
         owner: node.key().into(),
-        settings: Settings {
-            heartbeat_ms: 5_000,
-            grace_ms: 30_000,
-            node: "a".into(),
-            endpoints: Vec::new(),
-        },
+        settings: Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: "a".into() },
+        cluster: None,
     };
     let system = ActorSystem::start(store, config).await.unwrap();
     assert!(get_all_pids().len() > before + 12, "all shards run");

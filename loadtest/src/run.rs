@@ -191,6 +191,8 @@ impl Run {
             // A restarted node should be found again soon.
             backoff_base_ms: 100,
             backoff_max_ms: 2_000,
+            // The closed loop keeps several under way; the oracle knows which were refused.
+            pipeline_sends: true,
             // Idle sessions are told little at a time, and there are many of them.
             read_buffer_bytes: if s.kind == Kind::Idle { 1024 } else { 4096 },
             ..Config::default()

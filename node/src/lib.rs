@@ -28,6 +28,7 @@ pub mod log;
 pub mod metrics;
 pub mod place;
 mod process;
+pub mod run;
 pub mod serve;
 pub mod store;
 pub mod store_process;

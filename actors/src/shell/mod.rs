@@ -4,10 +4,10 @@
 
 mod cluster;
 mod inbox;
-mod kind;
 pub mod link;
 mod outbox;
-mod query;
+#[cfg(feature = "poison")]
+mod poison;
 mod routing;
 mod shard;
 mod supervisor;

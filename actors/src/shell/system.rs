@@ -2,12 +2,12 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
-use super::kind::{Conversations, Kind, Presences, Sessions};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
 use crate::cluster::{NodeId, Phase, Refused, View};
+use crate::host::{Conversations, Kind, Presences, Sessions};
 use crate::link::NodeKey;
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
@@ -65,7 +65,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
+pub(super) type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
 
 /// What all shards of a node share.
 pub(super) struct Shared {
@@ -180,7 +180,7 @@ impl Shared {
 /// The running actors of a node.
 #[derive(Clone)]
 pub struct ActorSystem {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     root: ActorRef<super::supervisor::Command>,
     ended: watch::Receiver<bool>,
 }
@@ -383,6 +383,10 @@ impl ActorSystem {
 
     /// Ends sessions, then writes what conversations still hold, then stops the tree.
     pub async fn shutdown(&self) {
+        if *self.ended.borrow() {
+            // The tree gave up: nobody is left to finish anything.
+            return;
+        }
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));

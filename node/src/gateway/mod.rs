@@ -131,6 +131,12 @@ impl Gateway {
         })
     }
 
+    /// The actors behind the door.
+    #[must_use]
+    pub fn actors(&self) -> &ActorSystem {
+        &self.system
+    }
+
     /// Closes the connections of a device whose refresh family was revoked.
     pub async fn device_revoked(&self, user: UserId, device: DeviceId) {
         // First the mark, then the end: a hello that read the device's row before is caught by one
