@@ -426,3 +426,15 @@ fn a_quiet_session_looks_into_its_inbox_from_time_to_time() {
         |effect: &Effect| matches!(effect, Effect::Query { token, .. } if token & TOKEN_PULL != 0);
     assert!(effects.iter().any(pulls), "a hint may have been lost without a trace: {effects:?}");
 }
+
+#[test]
+fn nothing_is_delivered_before_it_is_known_where_delivery_starts() {
+    let mut actor = Actor::attached();
+    actor.frame(ClientFrame::Sync(Sync { request: 1, cursor: None }));
+    let busy = QueryResult::Inbox(Err(rookery_store::StoreError::Busy));
+    actor.on(SessionMsg::Answer(TOKEN_PULL | 1, busy));
+    // What came here would lie before the start that the next read finds: a hole.
+    let created = SessionMsg::Changed(CONVERSATION, rookery_protocol::Change::Created);
+    assert!(written(&actor.on(created)).is_empty());
+    assert!(written(&actor.on(batch_from(DeviceId(222), 1..=1))).is_empty());
+}
