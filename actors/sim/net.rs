@@ -8,7 +8,7 @@ use rookery_actors::host::Sessions;
 use rookery_actors::message::{Attach, Envelope, Identity};
 use rookery_actors::{ConnId, ConversationMsg, PresenceMsg, SessionMsg, SessionRef};
 use rookery_protocol::client::Resume;
-use rookery_protocol::{ClientFrame, CloseCode, SessionId};
+use rookery_protocol::{ClientFrame, CloseCode, ServerFrame, SessionId};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -154,6 +154,11 @@ impl World {
     pub(super) fn to_client(&mut self, number: u64, frames: &Bytes) {
         self.fold(frames.len() as u64);
         let now = self.now_ms();
+        self.note(|| {
+            let frames = rookery_protocol::frames(frames, usize::MAX);
+            let words = frames.filter_map(|raw| in_words(&ServerFrame::decode(raw.ok()?).ok()??));
+            format!("connection {number} is given {}", words.collect::<Vec<_>>().join(", "))
+        });
         let Some(conn) = self.conns.get(&number).filter(|conn| !conn.cut) else { return };
         let at = conn.device;
         if self.of_device.get(at) != Some(&Some(number)) {
@@ -249,6 +254,23 @@ impl World {
     pub(super) fn is_online(&self, user: rookery_protocol::UserId) -> bool {
         self.devices.iter().any(|device| device.user == user && device.link == Link::Up)
     }
+}
+
+/// A frame in few words, for whoever reads a trace.
+fn in_words(frame: &ServerFrame) -> Option<String> {
+    Some(match frame {
+        ServerFrame::Message(message) => {
+            format!("Message {}/{}", message.conversation, message.entry.seq)
+        }
+        ServerFrame::Sent(sent) => {
+            format!("Sent {}/{} again: {}", sent.conversation, sent.seq, sent.duplicate)
+        }
+        ServerFrame::ConversationPage(page) => format!("a list of {}", page.conversations.len()),
+        ServerFrame::HistoryPage(page) => {
+            format!("{} of {} up to {}", page.entries.len(), page.conversation, page.head)
+        }
+        other => format!("{other:.120?}"),
+    })
 }
 
 /// A copy of a hint, as a link that sends again may make one.
