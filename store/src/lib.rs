@@ -9,8 +9,13 @@
 //!   |            builds plans, reads views; owns the key schema (`keys`)
 //! engine    submit(plans) / view(at least version)
 //!   |- memory     simulation and unit tests
-//!   `- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   |- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   `- fdb        production clusters: FoundationDB (cargo feature `fdb`)
 //! ```
+
+// The contract suite names this crate as its users do, and also runs inside of it.
+#[cfg(test)]
+extern crate self as rookery_store;
 
 mod accounts;
 pub mod append;
@@ -19,9 +24,16 @@ mod conversation;
 mod dedupe;
 mod devices;
 mod direct;
+mod doorbell;
 pub mod embedded;
 pub mod engine;
 mod error;
+#[cfg(any(feature = "fdb", test))]
+#[cfg_attr(
+    not(feature = "fdb"),
+    allow(dead_code, reason = "the parts that use it all are behind the feature")
+)]
+pub mod fdb;
 mod fence;
 pub mod history;
 pub mod inbox;
@@ -42,6 +54,7 @@ pub use conversation::{FAN_OUT_LIMIT, Loaded, MemberState};
 pub use dedupe::Known;
 pub use devices::{DeviceRow, MAX_DEVICE_NAME_BYTES};
 pub use direct::ROLE_MEMBER;
+pub use doorbell::Doorbell;
 pub use engine::{AnyEngine, AnyView, Engine, ReadError, View};
 pub use error::StoreError;
 pub use fence::{Fence, Owner, TakeOver};

@@ -29,6 +29,7 @@ mod writer;
 
 pub use error::OpenError;
 
+use crate::doorbell::{Bells, Doorbell};
 use crate::engine::{Done, Engine, ReadError, Row, View};
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
@@ -106,6 +107,7 @@ struct Shared {
     failure: OnceLock<String>,
     /// Batches made durable.
     batches: AtomicU64,
+    bells: Bells,
 }
 
 /// The writer's thread; dropping it ends the thread.
@@ -156,6 +158,7 @@ impl EmbeddedEngine {
             queue,
             failure: OnceLock::new(),
             batches: AtomicU64::new(0),
+            bells: Bells::default(),
         });
         let on_unwind = StoppedOnUnwind(Arc::clone(&shared));
         let writer =
@@ -257,6 +260,10 @@ impl Engine for EmbeddedEngine {
 
     fn reads_block(&self) -> bool {
         true
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        self.running.shared.bells.hang(key)
     }
 }
 

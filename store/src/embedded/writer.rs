@@ -135,6 +135,8 @@ impl Writer {
             })
             .collect();
         let shared = Arc::clone(&self.shared);
+        let plans = submissions.iter().flat_map(|submission| submission.plans().iter().flatten());
+        let rung = shared.bells.touched(plans.flat_map(|plan| &plan.ops));
         let mut building = Building {
             disk: &shared.disk,
             memory: &mut self.memory,
@@ -156,6 +158,7 @@ impl Writer {
             self.write(batch, version, plans, &mut outcomes);
         }
         self.meters.count(&outcomes);
+        shared.bells.ring(&rung);
         for (submission, outcomes) in submissions.drain(..).zip(outcomes) {
             submission.answer(outcomes);
         }

@@ -2,7 +2,10 @@
 //! of an engine is a line of configuration.
 
 use super::{Done, Engine, ReadError, Row, View};
+use crate::doorbell::Doorbell;
 use crate::embedded::{EmbeddedEngine, EmbeddedView};
+#[cfg(feature = "fdb")]
+use crate::fdb::{FdbEngine, FdbView};
 use crate::memory::{MemoryEngine, MemoryView};
 use crate::plan::{Plan, Version};
 use bytes::Bytes;
@@ -14,6 +17,9 @@ pub enum AnyEngine {
     Memory(MemoryEngine),
     /// In a data directory of this machine.
     Embedded(EmbeddedEngine),
+    /// In a FoundationDB cluster.
+    #[cfg(feature = "fdb")]
+    Fdb(FdbEngine),
 }
 
 /// A snapshot of any of the engines.
@@ -23,6 +29,9 @@ pub enum AnyView {
     Memory(MemoryView),
     /// Of the engine of one machine.
     Embedded(EmbeddedView),
+    /// Of a FoundationDB cluster.
+    #[cfg(feature = "fdb")]
+    Fdb(FdbView),
 }
 
 impl From<MemoryEngine> for AnyEngine {
@@ -37,6 +46,13 @@ impl From<EmbeddedEngine> for AnyEngine {
     }
 }
 
+#[cfg(feature = "fdb")]
+impl From<FdbEngine> for AnyEngine {
+    fn from(engine: FdbEngine) -> Self {
+        Self::Fdb(engine)
+    }
+}
+
 impl Engine for AnyEngine {
     type View = AnyView;
 
@@ -44,6 +60,8 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.submit(plans, done),
             Self::Embedded(engine) => engine.submit(plans, done),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.submit(plans, done),
         }
     }
 
@@ -51,6 +69,8 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.view(at_least).await.map(AnyView::Memory),
             Self::Embedded(engine) => engine.view(at_least).await.map(AnyView::Embedded),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.view(at_least).await.map(AnyView::Fdb),
         }
     }
 
@@ -58,6 +78,17 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.reads_block(),
             Self::Embedded(engine) => engine.reads_block(),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.reads_block(),
+        }
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        match self {
+            Self::Memory(engine) => engine.doorbell(key),
+            Self::Embedded(engine) => engine.doorbell(key),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.doorbell(key),
         }
     }
 }
@@ -67,6 +98,8 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.version(),
             Self::Embedded(view) => view.version(),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.version(),
         }
     }
 
@@ -74,6 +107,8 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get(key).await,
             Self::Embedded(view) => view.get(key).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.get(key).await,
         }
     }
 
@@ -81,6 +116,8 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get_many(keys).await,
             Self::Embedded(view) => view.get_many(keys).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.get_many(keys).await,
         }
     }
 
@@ -94,6 +131,8 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.range(from, to, limit, reverse).await,
             Self::Embedded(view) => view.range(from, to, limit, reverse).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.range(from, to, limit, reverse).await,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Cases of many callers at once.
 
 use super::harness::{bytes, commit, get, guarded, latest, plan, rows, set, wait};
-use rookery_store::engine::AnyEngine;
-use rookery_store::{Guard, Outcome, Version, View};
-use std::sync::atomic::{AtomicBool, Ordering};
+use rookery_store::{Engine, Guard, Op, Outcome, Version, View};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const WRITERS: u64 = 100;
 const INCREMENTS: u64 = 2;
 
-pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &AnyEngine) {
+pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &impl Engine) {
     let increment = || {
         loop {
             let view = latest(engine);
@@ -33,7 +33,7 @@ pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &AnyEngin
     assert_eq!(get(engine, "counter"), Some(bytes(&(WRITERS * INCREMENTS).to_string())));
 }
 
-pub fn concurrent_views_never_see_half_a_plan(engine: &AnyEngine) {
+pub fn concurrent_views_never_see_half_a_plan(engine: &impl Engine) {
     let writing = AtomicBool::new(true);
     let names: Vec<String> = (0..10).map(|at| format!("row{at}")).collect();
     std::thread::scope(|scope| {
@@ -58,4 +58,29 @@ pub fn concurrent_views_never_see_half_a_plan(engine: &AnyEngine) {
         writing.store(false, Ordering::Relaxed);
         reader.join().unwrap();
     });
+}
+
+pub fn a_doorbell_rings_after_its_key_changed_and_only_hints(engine: &impl Engine) {
+    let mut doorbell = engine.doorbell(b"epoch");
+    let rounds = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let listener = scope.spawn(|| {
+            for _ in 0..3 {
+                assert!(wait(doorbell.rung()));
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // A ring may be lost while the watch is set up, so changes go on until all were heard.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !listener.is_finished() {
+            let heard = rounds.load(Ordering::Relaxed);
+            commit(engine, plan(vec![set("epoch", &heard.to_string()), set("other", "")]));
+            let add = Op::Add { key: bytes("epoch"), delta: 1 };
+            commit(engine, plan(vec![add]));
+            assert!(Instant::now() < deadline, "{heard} rings heard");
+        }
+        listener.join().unwrap();
+    });
+    drop(doorbell);
+    commit(engine, plan(vec![set("epoch", "nobody listens")]));
 }
