@@ -158,13 +158,28 @@ pub static KEYS: &[Key] = &[
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
-    text("store.engine", "embedded", |c, v| {
-        put(&mut c.store.engine, (v == "embedded").then_some(Engine::Embedded))
+    text("store.engine", "embedded or fdb", |c, v| {
+        let engine = match v {
+            "embedded" => Some(Engine::Embedded),
+            "fdb" => Some(Engine::Fdb),
+            _ => None,
+        };
+        put(&mut c.store.engine, engine)
     }),
     text("store.path", "\"\", or the path of a directory", |c, v| {
         put(&mut c.store.path, optional(v, path))
     }),
     whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
+    text("store.cluster_file", "\"\", or the path of a FoundationDB cluster file", |c, v| {
+        put(&mut c.store.cluster_file, optional(v, path))
+    }),
+    text("store.prefix", "1 to 32 of a-z, A-Z, 0-9 and . _ - /", |c, v| {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+        put(
+            &mut c.store.prefix,
+            Some(v.to_owned()).filter(|v| v.len() <= 32 && v.bytes().all(good)),
+        ) && !v.is_empty()
+    }),
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
     whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
     whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),

@@ -240,11 +240,21 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// Bytes of memory for blocks read from disk.
     pub cache_bytes: u64,
+    /// FoundationDB's cluster file, when it isn't `FDB_CLUSTER_FILE` or the packages' own.
+    pub cluster_file: Option<PathBuf>,
+    /// What this installation's keys in FoundationDB begin with.
+    pub prefix: String,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { engine: Engine::Embedded, path: None, cache_bytes: 64 * 1024 * 1024 }
+        Self {
+            engine: Engine::Embedded,
+            path: None,
+            cache_bytes: 64 * 1024 * 1024,
+            cluster_file: None,
+            prefix: "rookery".to_owned(),
+        }
     }
 }
 
@@ -253,6 +263,8 @@ impl Default for Store {
 pub enum Engine {
     /// An LSM inside the node's process, for one node.
     Embedded,
+    /// A FoundationDB cluster; the binary needs its cargo feature `fdb`.
+    Fdb,
 }
 
 impl Engine {
@@ -261,6 +273,7 @@ impl Engine {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Fdb => "fdb",
         }
     }
 }

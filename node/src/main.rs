@@ -29,10 +29,14 @@ fn main() -> ExitCode {
     }
     raise_file_limit(loaded.config.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime {
+    let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(loaded.config)),
         Err(error) => fail(CANNOT_START, &format!("can't start threads: {error}")),
-    }
+    };
+    // Nothing uses the store any more, and its network thread may not outlive `main`.
+    #[cfg(feature = "fdb")]
+    rookery_store::fdb::stop_network();
+    ended
 }
 
 async fn run(config: Config) -> ExitCode {

@@ -11,11 +11,10 @@ use crate::gateway::Gateway;
 use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
-use crate::store::{self, Store};
+use crate::store::{self, OpenError, Store};
 use crate::{AppState, metrics};
 use rookery_cluster_config::Config;
 use rookery_store::StoreError;
-use rookery_store::embedded::OpenError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -41,7 +40,7 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The data directory can't be opened.
+    /// The store can't be opened.
     Open(OpenError),
     /// The store was opened but the installation's row can't be read or written.
     Store(StoreError),

@@ -93,7 +93,9 @@ impl FdbEngine {
             .ok_or_else(|| OpenError::BadClusterFile { path: path.clone() })
             .and_then(|path| Library::connect(path, config.timeout).map_err(failed))?;
         let library = Arc::new(library);
-        let version = wait(connect::reach(&library, &path, config.timeout))?;
+        let reached = wait(connect::reach(&library, &path, config.timeout));
+        network::stop_at_exit();
+        let version = reached?;
         wait(connect::adopt(&library, &space, &config.prefix)).map_err(failed)??;
         match wait(connect::remove_stale_marks(&library, &space, version)) {
             Ok(0) => {}

@@ -1,14 +1,14 @@
 //! Accounts, names, devices, the signing key, last seen.
 
 use crate::support::{
-    ANN, BOB, CAT, NOW, UNRESOLVED, account, create_users, faulty, on_both_engines, overtaken, run,
+    ANN, BOB, CAT, NOW, UNRESOLVED, account, create_users, faulty, on_every_engine, overtaken, run,
     set, set_faults,
 };
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::{DeviceRow, ReadError, Store, StoreError, keys};
 
-on_both_engines! {
+on_every_engine! {
     an_account_is_found_by_user_and_by_name
     a_name_and_an_id_are_given_once
     texts_over_their_limit_are_refused

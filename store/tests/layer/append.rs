@@ -2,7 +2,7 @@
 
 use crate::support::{
     ANN, ANY, BOB, CAT, CONV, NOW, OTHER_OWNER, OWNER, append, append_of, committed,
-    create_conversation, entry, fill, id, on_both_engines, run, seqs, set, take,
+    create_conversation, entry, fill, id, on_every_engine, run, seqs, set, take,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use rookery_store::{
     Version, append, keys, marks,
 };
 
-on_both_engines! {
+on_every_engine! {
     an_append_shows_in_log_head_inboxes_and_list
     a_retry_finds_the_first_answer
     marks_only_move_forward

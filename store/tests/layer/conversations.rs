@@ -2,7 +2,7 @@
 
 use crate::support::{
     ANN, ANY, BOB, CAT, CONV, NOW, OWNER, UNRESOLVED, append, append_of, arriving_late, clear,
-    committed, create_conversation, create_users, entry, faulty, fill, on_both_engines, overtaken,
+    committed, create_conversation, create_users, entry, faulty, fill, on_every_engine, overtaken,
     run, set, set_faults, take,
 };
 use rookery_protocol::limits::{MAX_PAGE_BYTES, MAX_SERVER_FRAME_BYTES};
@@ -14,7 +14,7 @@ use rookery_store::{
     append, keys, slot_of,
 };
 
-on_both_engines! {
+on_every_engine! {
     both_sides_open_the_same_conversation
     a_new_conversation_loads_empty
     opening_is_refused_where_it_makes_no_sense

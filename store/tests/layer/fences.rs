@@ -2,12 +2,12 @@
 
 use crate::support::{
     CONV, OTHER_OWNER, OWNER, UNRESOLVED, append_of, arriving_late, committed, create_conversation,
-    entry, faulty, on_both_engines, overtaken, run, set, set_faults, take,
+    entry, faulty, on_every_engine, overtaken, run, set, set_faults, take,
 };
 use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::{Outcome, Plan, Slot, Store, TakeOver, Version, append, keys, slot_of};
 
-on_both_engines! {
+on_every_engine! {
     an_owner_writes_until_another_one_takes_over
     taking_over_again_ends_the_same_owners_earlier_fence
     slots_are_apart

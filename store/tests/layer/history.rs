@@ -2,7 +2,7 @@
 
 use crate::support::{
     ANN, ANY, BOB, CAT, CONV, OTHER_OWNER, OWNER, append, clear, committed, create_conversation,
-    entry, fill, on_both_engines, run, seqs, set, take,
+    entry, fill, on_every_engine, run, seqs, set, take,
 };
 use rookery_protocol::limits::MAX_PAGE_BYTES;
 use rookery_protocol::{ConversationId, Direction, Entry};
@@ -12,7 +12,7 @@ use rookery_store::{Engine, Outcome, ReadError, Store, StoreError, history, keys
 const BEFORE: Direction = Direction::Before;
 const AFTER: Direction = Direction::After;
 
-on_both_engines! {
+on_every_engine! {
     history_goes_both_ways_from_an_anchor
     a_page_is_bounded_in_entries
     a_page_is_bounded_in_bytes

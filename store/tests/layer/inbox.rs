@@ -2,7 +2,7 @@
 
 use crate::support::{
     ANN, ANY, BOB, CAT, OWNER, UNRESOLVED, append, create_conversation, entry, faulty,
-    on_both_engines, run, set, take,
+    on_every_engine, run, set, take,
 };
 use rookery_protocol::{Cursor, UserId};
 use rookery_store::engine::Done;
@@ -15,7 +15,7 @@ use rookery_store::{
 /// Before everything.
 const START: Cursor = Cursor { epoch: 1, stamp: [0; 12] };
 
-on_both_engines! {
+on_every_engine! {
     without_a_cursor_delivery_starts_now
     pages_cover_everything_once
     a_page_is_read_no_older_than_asked

@@ -1,7 +1,7 @@
 //! Refresh tokens: rotation, reuse, expiry, families.
 
 use crate::support::{
-    ANN, BOB, NOW, UNRESOLVED, arriving_late, faulty, on_both_engines, overtaken, run, set_faults,
+    ANN, BOB, NOW, UNRESOLVED, arriving_late, faulty, on_every_engine, overtaken, run, set_faults,
 };
 use rookery_protocol::DeviceId;
 use rookery_store::memory::{Fault, MemoryEngine};
@@ -12,7 +12,7 @@ const LATER: u64 = NOW + 1000;
 const OK: Rotated = Rotated::Ok { user: ANN, device: DEVICE };
 const REUSED: Rotated = Rotated::Reused { user: ANN, device: DEVICE };
 
-on_both_engines! {
+on_every_engine! {
     a_token_is_replaced_at_each_use
     a_second_use_revokes_the_family
     a_token_ends_with_its_time

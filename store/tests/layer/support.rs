@@ -56,8 +56,20 @@ pub fn on_embedded(scenario: fn(&Store)) {
     scenario(&Store::new(AnyEngine::Embedded(engine)));
 }
 
+#[cfg(feature = "fdb")]
+#[path = "../contract/harness.rs"]
+mod harness;
+
+/// On a prefix of its own, where there is a cluster.
+#[cfg(feature = "fdb")]
+pub fn on_fdb(scenario: fn(&Store)) {
+    if let Some(subject) = harness::Subject::fdb() {
+        scenario(&Store::new(subject.engine.clone()));
+    }
+}
+
 /// Makes a test on each engine of every scenario, a function of a [`Store`].
-macro_rules! on_both_engines {
+macro_rules! on_every_engine {
     ($($scenario:ident)+) => {
         mod memory {
             $(#[test] fn $scenario() { $crate::support::on_memory(super::$scenario); })+
@@ -65,9 +77,13 @@ macro_rules! on_both_engines {
         mod embedded {
             $(#[test] fn $scenario() { $crate::support::on_embedded(super::$scenario); })+
         }
+        #[cfg(feature = "fdb")]
+        mod fdb {
+            $(#[test] fn $scenario() { $crate::support::on_fdb(super::$scenario); })+
+        }
     };
 }
-pub(crate) use on_both_engines;
+pub(crate) use on_every_engine;
 
 /// A store in memory whose first plans meet these faults, in order.
 pub fn faulty(faults: &[Fault]) -> (Store<MemoryEngine>, MemoryEngine) {
