@@ -10,7 +10,7 @@ use foundationdb::options::{ConflictRangeType, StreamingMode};
 use foundationdb::{FdbError, RangeOption};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where FoundationDB's packages put it.
 const DEFAULT_CLUSTER_FILE: &str = "/etc/foundationdb/fdb.cluster";
@@ -186,9 +186,15 @@ fn names_a_cluster(text: &str) -> bool {
 pub(super) async fn reach(
     library: &Library,
     path: &Path,
-    waited: Duration,
+    patience: Duration,
 ) -> Result<u64, OpenError> {
-    library.read_version().await.map_err(|code| failed(code, path, waited))
+    let deadline = Instant::now() + patience;
+    loop {
+        match library.read_version().await {
+            Err(Code::TIMED_OUT) if Instant::now() < deadline => {}
+            answer => return answer.map_err(|code| failed(code, path, patience)),
+        }
+    }
 }
 
 /// What an error of the first steps says.

@@ -15,9 +15,13 @@ use std::time::Duration;
 /// The cluster's own limit on a transaction.
 const TRANSACTION_BYTES: i32 = 10_000_000;
 
+/// Most time to wait for a version: whoever asks for a view is not kept longer by a silent cluster.
+pub(super) const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A connection to a cluster.
 pub(super) struct Library {
     database: Database,
+    version_timeout_ms: i32,
 }
 
 impl From<FdbError> for Code {
@@ -30,11 +34,12 @@ impl Library {
     /// Connects to the cluster of a file; no answer is awaited.
     pub(super) fn connect(cluster_file: &str, timeout: Duration) -> Result<Self, Code> {
         let database = Database::from_path(cluster_file)?;
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let milliseconds = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = milliseconds(timeout);
         database.set_option(DatabaseOption::TransactionTimeout(timeout_ms))?;
         database.set_option(DatabaseOption::TransactionRetryLimit(0))?;
         database.set_option(DatabaseOption::TransactionSizeLimit(TRANSACTION_BYTES))?;
-        Ok(Self { database })
+        Ok(Self { database, version_timeout_ms: milliseconds(timeout.min(VERSION_TIMEOUT)) })
     }
 
     /// A transaction with the limits, at a read version.
@@ -108,7 +113,13 @@ fn failed<T: Send + 'static>(error: FdbError) -> Answer<T> {
 
 impl Client for Library {
     fn read_version(&self) -> Answer<u64> {
-        let transaction = match self.transaction() {
+        let timeout = TransactionOption::Timeout(self.version_timeout_ms);
+        let asking = || -> FdbResult<_> {
+            let transaction = self.transaction()?;
+            transaction.set_option(timeout)?;
+            Ok(transaction)
+        };
+        let transaction = match asking() {
             Ok(transaction) => transaction,
             Err(error) => return failed(error),
         };
@@ -181,5 +192,26 @@ impl Client for Library {
         transaction.clear_range(&prefix, &crate::keys::prefix_end(&prefix));
         let committing = transaction.commit();
         Box::pin(async move { committing.await.map(drop).map_err(|error| Code(error.code())) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codes::{CommitFailure, commit_failed};
+    use super::*;
+
+    #[test]
+    fn the_library_agrees_about_what_was_not_committed() {
+        // The predicates need no cluster and no network thread.
+        for code in 1..5000 {
+            let error = FdbError::from_code(code);
+            let ours = commit_failed(Code(code));
+            if error.is_maybe_committed() {
+                assert_eq!(ours, CommitFailure::Unknown, "{code}");
+            }
+            if matches!(ours, CommitFailure::Recheck | CommitFailure::Later) {
+                assert!(error.is_retryable_not_committed(), "{code}");
+            }
+        }
     }
 }
