@@ -243,9 +243,16 @@ fn run_bare(messages: u64, per_append: u64, conversations: u64, batch: u64) -> F
                     .map(|at| Source::new(thread * appends + at, fence.clone()))
                     .collect();
                 for _ in 0..commits {
-                    let plans = sources.iter_mut().map(|source| source.append(per_append));
-                    let base = version.load(Ordering::Relaxed);
-                    let committed = write(database, prefix, base, plans);
+                    let plans: Vec<Plan> =
+                        sources.iter_mut().map(|source| source.append(per_append)).collect();
+                    let mut base = version.load(Ordering::Relaxed);
+                    let committed = loop {
+                        match write(database, prefix, base, &plans) {
+                            Ok(committed) => break committed,
+                            // A busy machine loses answers and makes versions old: again, at a new one.
+                            Err(_) => base = fresh(database),
+                        }
+                    };
                     version.fetch_max(committed, Ordering::Relaxed);
                 }
             });
@@ -256,8 +263,18 @@ fn run_bare(messages: u64, per_append: u64, conversations: u64, batch: u64) -> F
     Figures::of(commits * appends * per_append * threads, took, cpu)
 }
 
-/// One transaction of a bare client; its version.
-fn write(database: &Database, prefix: &[u8], base: i64, plans: impl Iterator<Item = Plan>) -> i64 {
+/// The cluster's version.
+fn fresh(database: &Database) -> i64 {
+    loop {
+        let transaction = database.create_trx().unwrap();
+        if let Ok(version) = wait(transaction.get_read_version()) {
+            return version;
+        }
+    }
+}
+
+/// One transaction of a bare client; its version, or an error's code.
+fn write(database: &Database, prefix: &[u8], base: i64, plans: &[Plan]) -> Result<i64, i32> {
     let transaction = database.create_trx().unwrap();
     transaction.set_option(TransactionOption::ReadYourWritesDisable).unwrap();
     transaction.set_read_version(base);
@@ -265,7 +282,7 @@ fn write(database: &Database, prefix: &[u8], base: i64, plans: impl Iterator<Ite
         transaction.set_option(TransactionOption::NextWriteNoWriteConflictRange).unwrap();
     };
     let (mut key, mut op_number) = (Vec::new(), 0_u16);
-    for op in plans.flat_map(|plan| plan.ops) {
+    for op in plans.iter().flat_map(|plan| &plan.ops) {
         key.clear();
         key.extend_from_slice(prefix);
         match op {
@@ -273,22 +290,22 @@ fn write(database: &Database, prefix: &[u8], base: i64, plans: impl Iterator<Ite
                 if keys::is_never_guarded(row.first(), row.len()) {
                     untracked();
                 }
-                key.extend_from_slice(&row);
-                transaction.set(&key, &value);
+                key.extend_from_slice(row);
+                transaction.set(&key, value);
             }
             Op::SetStampedKey { prefix: row, value } => {
                 untracked();
-                key.extend_from_slice(&row);
+                key.extend_from_slice(row);
                 let offset = key.len() as u32;
                 key.extend_from_slice(&[0; 10]);
                 key.extend_from_slice(&op_number.to_be_bytes());
                 key.extend_from_slice(&offset.to_le_bytes());
                 op_number += 1;
-                transaction.atomic_op(&key, &value, MutationType::SetVersionstampedKey);
+                transaction.atomic_op(&key, value, MutationType::SetVersionstampedKey);
             }
             other => panic!("an append has no {other:?}"),
         }
     }
-    let Ok(committed) = wait(transaction.commit()) else { panic!("a bare commit failed") };
-    committed.committed_version().unwrap()
+    let committed = wait(transaction.commit()).map_err(|error| error.code());
+    Ok(committed?.committed_version().unwrap())
 }

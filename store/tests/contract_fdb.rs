@@ -6,6 +6,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "helpers of tests; a panic is how they fail"
 )]
@@ -333,4 +334,71 @@ fn many_writers_under_take_overs_of_their_slots_lose_and_double_nothing() {
             .map_or(0, |held| u64::from_le_bytes(held[..].try_into().unwrap()));
         assert_eq!(held, count, "writer {at}");
     }
+}
+
+/// How long the next test writes: seconds from `ROOKERY_FDB_LOAD_S`, so that somebody has the time
+/// to kill a process of the cluster meanwhile.
+fn load_time() -> Duration {
+    let seconds = std::env::var("ROOKERY_FDB_LOAD_S").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(2))
+}
+
+#[test]
+fn whatever_happens_to_the_cluster_acknowledged_commits_are_there_once() {
+    const WRITERS: u64 = 16;
+    let Some((engine, _)) = opened() else { return };
+    let engine = &engine.0;
+    let deadline = Instant::now() + load_time();
+    let writer = |at: u64| {
+        let (row, prefix) = (format!("n{at}"), format!("s{at:02}"));
+        let (mut acknowledged, mut unresolved, mut refused, mut longest) =
+            (0_u64, 0_u64, 0_u64, Duration::ZERO);
+        while Instant::now() < deadline {
+            let ops = vec![
+                Op::Add { key: bytes(&row), delta: 1 },
+                Op::SetStampedKey { prefix: bytes(&prefix), value: bytes("") },
+            ];
+            let before = Instant::now();
+            match commit(engine, plan(ops)) {
+                Outcome::Committed { .. } => acknowledged += 1,
+                Outcome::Unresolved => unresolved += 1,
+                Outcome::Busy => {
+                    refused += 1;
+                    std::thread::yield_now();
+                }
+                other => panic!("{other:?}"),
+            }
+            longest = longest.max(before.elapsed());
+        }
+        (acknowledged, unresolved, refused, longest)
+    };
+    let written: Vec<_> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|at| scope.spawn(move || writer(at))).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let view = loop {
+        // The cluster may be recovering still.
+        if let Ok(view) = wait(engine.view(Version(0))) {
+            break view;
+        }
+    };
+    let (mut all, mut in_doubt, mut refusals, mut longest) = (0, 0, 0, Duration::ZERO);
+    for (at, (acknowledged, unresolved, refused, slowest)) in (0..WRITERS).zip(written) {
+        let held = wait(view.get(format!("n{at}").as_bytes())).unwrap();
+        let held = held.map_or(0, |held| u64::from_le_bytes(held[..].try_into().unwrap()));
+        let (from, to) = (format!("s{at:02}"), format!("s{at:02}\u{7f}"));
+        let mut stamped = 0;
+        let mut from = from.into_bytes();
+        loop {
+            let page = wait(view.range(&from, to.as_bytes(), 10_000, false)).unwrap();
+            stamped += page.len() as u64;
+            let Some((last, _)) = page.last() else { break };
+            from = [last, &[0][..]].concat();
+        }
+        assert_eq!(stamped, held, "writer {at}: both rows of each plan or none");
+        assert!((acknowledged..=acknowledged + unresolved).contains(&held), "writer {at}");
+        (all, in_doubt, refusals) = (all + acknowledged, in_doubt + unresolved, refusals + refused);
+        longest = longest.max(slowest);
+    }
+    println!("{all} acknowledged, {in_doubt} unresolved, {refusals} refused, longest {longest:?}");
 }
