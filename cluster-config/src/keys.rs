@@ -160,10 +160,11 @@ pub static KEYS: &[Key] = &[
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
-    text("store.engine", "embedded or shared", |c, v| {
+    text("store.engine", "embedded, shared or fdb", |c, v| {
         let engine = match v {
             "embedded" => Some(Engine::Embedded),
             "shared" => Some(Engine::Shared),
+            "fdb" => Some(Engine::Fdb),
             _ => None,
         };
         put(&mut c.store.engine, engine)
@@ -175,6 +176,16 @@ pub static KEYS: &[Key] = &[
         put(&mut c.store.socket, optional(v, path))
     }),
     whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
+    text("store.cluster_file", "\"\", or the path of a FoundationDB cluster file", |c, v| {
+        put(&mut c.store.cluster_file, optional(v, path))
+    }),
+    text("store.prefix", "1 to 32 of a-z, A-Z, 0-9 and . _ - /", |c, v| {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+        put(
+            &mut c.store.prefix,
+            Some(v.to_owned()).filter(|v| v.len() <= 32 && v.bytes().all(good)),
+        ) && !v.is_empty()
+    }),
     whole("retention.messages_days", (0, MAX_DAYS, "days; 0: for ever"), |c, v| {
         c.retention.messages_days = v;
     }),

@@ -300,11 +300,22 @@ pub struct Store {
     pub socket: Option<PathBuf>,
     /// Bytes of memory for blocks read from disk.
     pub cache_bytes: u64,
+    /// FoundationDB's cluster file, when it isn't `FDB_CLUSTER_FILE` or the packages' own.
+    pub cluster_file: Option<PathBuf>,
+    /// What this installation's keys in FoundationDB begin with.
+    pub prefix: String,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { engine: Engine::Embedded, path: None, socket: None, cache_bytes: 64 * 1024 * 1024 }
+        Self {
+            engine: Engine::Embedded,
+            path: None,
+            socket: None,
+            cache_bytes: 64 * 1024 * 1024,
+            cluster_file: None,
+            prefix: "rookery".to_owned(),
+        }
     }
 }
 
@@ -334,6 +345,8 @@ pub enum Engine {
     Embedded,
     /// The LSM of a process of its own (`rookery store`), for several nodes on one machine.
     Shared,
+    /// A FoundationDB cluster; the binary needs its cargo feature `fdb`.
+    Fdb,
 }
 
 impl Engine {
@@ -343,6 +356,7 @@ impl Engine {
         match self {
             Self::Embedded => "embedded",
             Self::Shared => "shared",
+            Self::Fdb => "fdb",
         }
     }
 }

@@ -132,6 +132,22 @@ fn all_faults_of_all_sources_are_told_at_once() {
 }
 
 #[test]
+fn a_store_on_foundationdb_has_a_cluster_file_and_a_prefix() {
+    let config = from_file(
+        "fdb.toml",
+        "[store]\nengine = \"fdb\"\ncluster_file = \"/etc/fdb\"\nprefix = \"chat/eu-1\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.store.engine.as_str(), "fdb");
+    assert_eq!(config.store.cluster_file, Some(PathBuf::from("/etc/fdb")));
+    assert_eq!(config.store.prefix, "chat/eu-1");
+    for prefix in ["", "two words", "123456789012345678901234567890123"] {
+        let faults = from_file("prefix.toml", &format!("[store]\nprefix = \"{prefix}\"\n"));
+        assert_eq!(faults.unwrap_err().0[0].key, "store.prefix", "{prefix:?}");
+    }
+}
+
+#[test]
 fn values_that_contradict_each_other_are_faults() {
     let faults = from_file(
         "relations.toml",

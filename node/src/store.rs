@@ -5,6 +5,7 @@ use rookery_store::embedded::{self, EmbeddedConfig, EmbeddedEngine, Health};
 use rookery_store::engine::AnyEngine;
 use rookery_store::shared::{ConnectError, SharedConfig, SharedEngine};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longest write that senders wait for: with it they are refused within two seconds.
@@ -13,13 +14,18 @@ const STALL: Duration = Duration::from_millis(1500);
 /// The store on any of its engines.
 pub type Store = rookery_store::Store<AnyEngine>;
 
-/// Why the store can't be used. Its text names the remedy.
+/// Why the store can't be used. Its text is one line and names the remedy.
 #[derive(Debug)]
 pub enum OpenError {
     /// Its directory can't be opened.
     Embedded(embedded::OpenError),
     /// Its process can't be reached.
     Shared(ConnectError),
+    /// The FoundationDB cluster can't be used.
+    #[cfg(feature = "fdb")]
+    Fdb(rookery_store::fdb::OpenError),
+    /// This binary was built without the engine.
+    NotBuilt,
 }
 
 impl fmt::Display for OpenError {
@@ -27,6 +33,12 @@ impl fmt::Display for OpenError {
         match self {
             Self::Embedded(error) => error.fmt(f),
             Self::Shared(error) => error.fmt(f),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(error) => error.fmt(f),
+            Self::NotBuilt => f.write_str(
+                "store.engine is \"fdb\", and this binary was built without it; build it with \
+                 `cargo build --release --features fdb`",
+            ),
         }
     }
 }
@@ -36,26 +48,52 @@ impl std::error::Error for OpenError {
         match self {
             Self::Embedded(error) => Some(error),
             Self::Shared(error) => Some(error),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(error) => Some(error),
+            Self::NotBuilt => None,
         }
     }
 }
 
-/// Opens the store. Blocks for as long as its journal takes to replay, or its process to answer.
+/// Opens the store. Blocks for as long as its journal takes to replay, or its process or cluster to
+/// answer.
 ///
 /// # Errors
-/// [`OpenError`], whose text names the remedy.
+/// [`OpenError`].
 pub fn open(config: &Config) -> Result<Store, OpenError> {
-    match config.store.engine {
-        Engine::Embedded => {
-            let engine = open_embedded(config).map_err(OpenError::Embedded)?;
-            Ok(Store::new(engine.into()))
-        }
+    let engine = match config.store.engine {
+        Engine::Embedded => open_embedded(config).map_err(OpenError::Embedded)?.into(),
         Engine::Shared => {
             let shared = SharedConfig::new(config.store_socket());
-            let engine = SharedEngine::open(&shared).map_err(OpenError::Shared)?;
-            Ok(Store::new(engine.into()))
+            SharedEngine::open(&shared).map_err(OpenError::Shared)?.into()
         }
-    }
+        Engine::Fdb => open_fdb(config.store.cluster_file.as_deref(), &config.store.prefix)?,
+    };
+    Ok(Store::new(engine))
+}
+
+/// Opens the engine on FoundationDB.
+///
+/// # Errors
+/// Of the cluster; that this binary was built without it.
+#[cfg(feature = "fdb")]
+pub(crate) fn open_fdb(file: Option<&Path>, prefix: &str) -> Result<AnyEngine, OpenError> {
+    use rookery_store::fdb::{FdbConfig, FdbEngine};
+    let fdb = FdbConfig {
+        cluster_file: file.map(Path::to_owned),
+        prefix: prefix.to_owned(),
+        ..FdbConfig::default()
+    };
+    Ok(FdbEngine::open(&fdb).map_err(OpenError::Fdb)?.into())
+}
+
+/// Says that this binary was built without the engine.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "fdb"))]
+pub(crate) fn open_fdb(_file: Option<&Path>, _prefix: &str) -> Result<AnyEngine, OpenError> {
+    Err(OpenError::NotBuilt)
 }
 
 /// Opens the engine of one machine.
@@ -75,6 +113,8 @@ pub(crate) fn trouble(store: &Store) -> Option<String> {
         AnyEngine::Memory(_) => None,
         AnyEngine::Embedded(engine) => unhealthy(engine),
         AnyEngine::Shared(engine) => engine.trouble(),
+        #[cfg(feature = "fdb")]
+        AnyEngine::Fdb(engine) => engine.trouble().map(str::to_owned),
     }
 }
 
@@ -94,5 +134,7 @@ pub(crate) fn close(store: &Store) {
         AnyEngine::Memory(_) => {}
         AnyEngine::Embedded(engine) => engine.close(),
         AnyEngine::Shared(engine) => engine.close(),
+        #[cfg(feature = "fdb")]
+        AnyEngine::Fdb(engine) => engine.close(),
     }
 }

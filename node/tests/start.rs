@@ -47,6 +47,18 @@ fn a_node_says_where_it_serves_and_ends_with_0_after_a_signal() {
 }
 
 #[test]
+fn a_store_on_foundationdb_that_cannot_be_had_is_told_with_its_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(dir.path(), &[]);
+    command.env("ROOKERY_STORE_ENGINE", "fdb");
+    command.env("ROOKERY_STORE_CLUSTER_FILE", dir.path().join("missing.cluster"));
+    let (code, reason) = refused(&mut command);
+    assert_eq!(code, 1);
+    let remedy = if cfg!(feature = "fdb") { "FDB_CLUSTER_FILE" } else { "--features fdb" };
+    assert!(reason.contains(remedy), "{reason}");
+}
+
+#[test]
 fn what_was_acknowledged_is_there_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let body = r#"{"name":"ada","password":"correct horse"}"#;

@@ -4,6 +4,7 @@ mod any;
 
 pub use any::{AnyEngine, AnyView};
 
+use crate::doorbell::Doorbell;
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
 use std::fmt;
@@ -39,7 +40,9 @@ pub trait Engine: Send + Sync {
     /// one submission are applied in their order.
     fn submit(&self, plans: Vec<Plan>, done: Done);
 
-    /// A snapshot no older than `at_least` and no older than any commit already reported.
+    /// A snapshot no older than `at_least` and no older than any commit already reported. It is
+    /// good for some seconds (FoundationDB: 5 since it was taken); after that its reads may be
+    /// [`ReadError::Unavailable`].
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] when the engine can't be reached in time, or can't show
@@ -50,6 +53,13 @@ pub trait Engine: Send + Sync {
     /// Whether the futures of this engine's views do their I/O while being polled, so that a
     /// caller on an async runtime should run them on a blocking thread.
     fn reads_block(&self) -> bool;
+
+    /// A doorbell that rings when a key may have changed: a hint, see [`Doorbell`]. A node keeps
+    /// one. Whoever waits for it polls as well, at longer intervals; with an engine that has none,
+    /// that is all there is.
+    fn doorbell(&self, _key: &[u8]) -> Doorbell {
+        Doorbell::ended()
+    }
 }
 
 /// A snapshot of the store.

@@ -37,7 +37,7 @@
 //! like their meaning. A tag is never used again for something else.
 
 use crate::engine::ReadError;
-use crate::plan::Stamp;
+use crate::plan::{STAMP_BYTES, Stamp};
 use crate::slot::Slot;
 use bytes::{BufMut, Bytes, BytesMut};
 use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, MarkKind, UserId};
@@ -251,6 +251,19 @@ pub const SIGNING_KEY: &[u8] = b"K";
 /// Key of the row that tells of a copy into this store.
 pub const TRANSFER: &[u8] = b"Z";
 
+/// Whether a key of this length whose first byte is `tag` is of a family that nothing guards on:
+/// messages, dedupe rows and inbox pointers, which are most of what is written. An engine that
+/// detects conflicts by key need not track writes to them; a plan that guards on one is refused.
+#[must_use]
+pub fn is_never_guarded(tag: Option<&u8>, length: usize) -> bool {
+    match tag {
+        Some(b'm') => length == MESSAGE_BYTES,
+        Some(b'd') => length == DEDUPE_BYTES,
+        Some(b'i') => length == INBOX_PREFIX_BYTES + STAMP_BYTES,
+        _ => false,
+    }
+}
+
 /// The first key after all keys that start with `prefix`.
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Bytes {
@@ -388,6 +401,19 @@ mod tests {
         let last = prefix_end(&members(ConversationId(u64::MAX)));
         assert_eq!(last.as_ref(), b"q");
         assert!(prefix_end(&[u8::MAX; 3]).is_empty());
+    }
+
+    #[test]
+    fn rows_that_decide_something_can_be_guarded_on() {
+        let never = |key: &[u8]| is_never_guarded(key.first(), key.len());
+        let stamp = Stamp::new(Version(1), 0, 0);
+        assert!(never(&message(CONV, 1)));
+        assert!(never(&dedupe(CONV, ANN, ClientMsgId([0; 16]))));
+        assert!(never(&pointer(ANN, 1, stamp)));
+        for key in [head(CONV).as_slice(), &fence(Slot(1)), &member(CONV, ANN), &inbox_floor(ANN)] {
+            assert!(!never(key));
+        }
+        assert!(!never(b"m") && !never(b"") && !never(INSTALLATION));
     }
 
     #[test]

@@ -10,8 +10,13 @@
 //! engine    submit(plans) / view(at least version)
 //!   |- memory     simulation and unit tests
 //!   |- embedded   one machine: an LSM, one writer, one fsync for many plans
-//!   `- shared     several nodes of one machine: a client of the embedded engine's own process
+//!   |- shared     several nodes of one machine: a client of the embedded engine's own process
+//!   `- fdb        production clusters: FoundationDB (cargo feature `fdb`)
 //! ```
+
+// The contract suite names this crate as its users do, and also runs inside of it.
+#[cfg(test)]
+extern crate self as rookery_store;
 
 mod accounts;
 pub mod append;
@@ -22,9 +27,16 @@ mod conversation;
 mod dedupe;
 mod devices;
 mod direct;
+mod doorbell;
 pub mod embedded;
 pub mod engine;
 mod error;
+#[cfg(any(feature = "fdb", test))]
+#[cfg_attr(
+    not(feature = "fdb"),
+    allow(dead_code, reason = "the parts that use it all are behind the feature")
+)]
+pub mod fdb;
 mod fence;
 pub mod history;
 pub mod inbox;
@@ -53,6 +65,7 @@ pub use conversation::{FAN_OUT_LIMIT, Loaded, MemberState};
 pub use dedupe::Known;
 pub use devices::{DeviceRow, MAX_DEVICE_NAME_BYTES};
 pub use direct::ROLE_MEMBER;
+pub use doorbell::Doorbell;
 pub use engine::{AnyEngine, AnyView, Engine, ReadError, View};
 pub use error::StoreError;
 pub use fence::{Fence, Owner, TakeOver};

@@ -11,27 +11,29 @@ pub const MAX_VALUE_BYTES: usize = 100_000;
 pub const MAX_KEY_BYTES: usize = 256;
 /// Bytes of a [`Stamp`].
 pub const STAMP_BYTES: usize = 12;
-/// Most stamped operations of one plan: their place in it has 16 bits, and the greatest stamp of
-/// a version is kept free for [`Stamp::end_of`].
+/// Most stamped operations of one plan: their place has 16 bits, and the greatest stamp of a
+/// version is kept free for [`Stamp::end_of`].
 pub const MAX_STAMPED_OPS: usize = 65_535;
 
 /// A position in the store's history of commits. It only rises; equal versions mean one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Version(pub u64);
 
-/// Place of a stamped row: the commit's version (8 bytes, big-endian), the plan's place in the
-/// commit (2), the operation's place in the plan (2). Rises with commit order.
+/// Place of a stamped row: the commit's version (8 bytes, big-endian), the commit's place among
+/// those of that version (2), the place of the stamped operation in the commit (2). Rises with
+/// commit order. Plans that an engine merges into one commit share the first two; their stamped
+/// operations are counted on from plan to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Stamp(pub [u8; STAMP_BYTES]);
 
 impl Stamp {
     /// Builds a stamp from its parts.
     #[must_use]
-    pub fn new(version: Version, plan: u16, op: u16) -> Self {
+    pub fn new(version: Version, commit: u16, op: u16) -> Self {
         let [v0, v1, v2, v3, v4, v5, v6, v7] = version.0.to_be_bytes();
-        let [p0, p1] = plan.to_be_bytes();
+        let [c0, c1] = commit.to_be_bytes();
         let [o0, o1] = op.to_be_bytes();
-        Self([v0, v1, v2, v3, v4, v5, v6, v7, p0, p1, o0, o1])
+        Self([v0, v1, v2, v3, v4, v5, v6, v7, c0, c1, o0, o1])
     }
 
     /// The greatest stamp a commit of `version` or an earlier one can have: what a reader of a
@@ -55,15 +57,18 @@ impl Stamp {
     }
 }
 
-/// "This key still holds what it held when I knew it."
+/// "This key still holds what it held when I knew it." Rows of
+/// [`crate::keys::is_never_guarded`] can't be guarded on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// Which key.
     pub key: Bytes,
     /// What it held; `None`: it did not exist.
     pub known: Option<Bytes>,
-    /// A version at which that was so. An engine may compare values now (embedded) or look for
-    /// writes since that version (FoundationDB); both refuse a plan whose guard is stale.
+    /// A version at which that was so. It only makes a check cheaper: every engine decides by the
+    /// value held at the commit. FoundationDB commits without a look when nobody wrote the key
+    /// since this version, and looks at the value when somebody did. So it must be true: who
+    /// only supposes a value says version 0, and every engine looks.
     pub version: Version,
 }
 
@@ -89,8 +94,8 @@ pub enum Op {
         /// First key kept.
         to: Bytes,
     },
-    /// Sets the key `prefix ++ stamp`, where the stamp is this commit's with `op` counted up over
-    /// the stamped operations of the plan (0, 1, 2, ...).
+    /// Sets the key `prefix ++ stamp`, where the stamp is the one reported for the plan with its
+    /// last two bytes counted up over the stamped operations of the plan (+0, +1, +2, ...).
     SetStampedKey {
         /// What comes before the 12 bytes of the stamp.
         prefix: Bytes,
@@ -204,7 +209,8 @@ pub enum Outcome {
     Committed {
         /// The commit's version: a view at it or later shows the plan's rows.
         version: Version,
-        /// The commit's stamp, with `op` 0.
+        /// The stamp of the plan's first stamped operation; of a plan without any, the one it
+        /// would have got (which a later plan of the same commit may have).
         stamp: Stamp,
     },
     /// A guard was stale: nothing was applied.

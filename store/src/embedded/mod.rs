@@ -42,6 +42,7 @@ mod writer;
 
 pub use error::OpenError;
 
+use crate::doorbell::{Bells, Doorbell};
 use crate::engine::{Done, Engine, ReadError, Row, View};
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
@@ -142,6 +143,7 @@ struct Shared {
     trouble: Mutex<Option<Trouble>>,
     /// Batches made durable.
     batches: AtomicU64,
+    bells: Bells,
 }
 
 /// Why no commit is taken.
@@ -238,6 +240,7 @@ impl EmbeddedEngine {
             watch: Watch::default(),
             trouble: Mutex::new(None),
             batches: AtomicU64::new(0),
+            bells: Bells::default(),
         });
         let failed = |source| OpenError::Io { path: config.dir.clone(), source };
         let on_unwind = StoppedOnUnwind(Arc::clone(&shared));
@@ -361,6 +364,10 @@ impl Engine for EmbeddedEngine {
 
     fn reads_block(&self) -> bool {
         true
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        self.running.shared.bells.hang(key)
     }
 }
 

@@ -195,6 +195,8 @@ impl Writer {
                 submission.plans().iter().map(fetch).collect()
             })
             .collect();
+        let plans = submissions.iter().flat_map(|submission| submission.plans().iter().flatten());
+        let rung = self.shared.bells.touched(plans.flat_map(|plan| &plan.ops));
         let mut building = Building {
             disk,
             memory: &mut self.memory,
@@ -218,6 +220,7 @@ impl Writer {
             self.shared.watch.end();
         }
         self.meters.count(&outcomes);
+        self.shared.bells.ring(&rung);
         for (submission, outcomes) in submissions.drain(..).zip(outcomes) {
             submission.answer(outcomes);
         }

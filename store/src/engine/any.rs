@@ -2,7 +2,10 @@
 //! of an engine is a line of configuration.
 
 use super::{Done, Engine, ReadError, Row, View};
+use crate::doorbell::Doorbell;
 use crate::embedded::{EmbeddedEngine, EmbeddedView};
+#[cfg(feature = "fdb")]
+use crate::fdb::{FdbEngine, FdbView};
 use crate::memory::{MemoryEngine, MemoryView};
 use crate::plan::{Plan, Version};
 use crate::shared::{SharedEngine, SharedView};
@@ -17,6 +20,9 @@ pub enum AnyEngine {
     Embedded(EmbeddedEngine),
     /// In another process of this machine.
     Shared(SharedEngine),
+    /// In a FoundationDB cluster.
+    #[cfg(feature = "fdb")]
+    Fdb(FdbEngine),
 }
 
 /// A snapshot of any of the engines.
@@ -28,6 +34,9 @@ pub enum AnyView {
     Embedded(EmbeddedView),
     /// Of the engine in another process.
     Shared(SharedView),
+    /// Of a FoundationDB cluster.
+    #[cfg(feature = "fdb")]
+    Fdb(FdbView),
 }
 
 impl From<MemoryEngine> for AnyEngine {
@@ -48,6 +57,13 @@ impl From<SharedEngine> for AnyEngine {
     }
 }
 
+#[cfg(feature = "fdb")]
+impl From<FdbEngine> for AnyEngine {
+    fn from(engine: FdbEngine) -> Self {
+        Self::Fdb(engine)
+    }
+}
+
 impl Engine for AnyEngine {
     type View = AnyView;
 
@@ -56,6 +72,8 @@ impl Engine for AnyEngine {
             Self::Memory(engine) => engine.submit(plans, done),
             Self::Embedded(engine) => engine.submit(plans, done),
             Self::Shared(engine) => engine.submit(plans, done),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.submit(plans, done),
         }
     }
 
@@ -64,6 +82,8 @@ impl Engine for AnyEngine {
             Self::Memory(engine) => engine.view(at_least).await.map(AnyView::Memory),
             Self::Embedded(engine) => engine.view(at_least).await.map(AnyView::Embedded),
             Self::Shared(engine) => engine.view(at_least).await.map(AnyView::Shared),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.view(at_least).await.map(AnyView::Fdb),
         }
     }
 
@@ -72,6 +92,18 @@ impl Engine for AnyEngine {
             Self::Memory(engine) => engine.reads_block(),
             Self::Embedded(engine) => engine.reads_block(),
             Self::Shared(engine) => engine.reads_block(),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.reads_block(),
+        }
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        match self {
+            Self::Memory(engine) => engine.doorbell(key),
+            Self::Embedded(engine) => engine.doorbell(key),
+            Self::Shared(engine) => engine.doorbell(key),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(engine) => engine.doorbell(key),
         }
     }
 }
@@ -82,6 +114,8 @@ impl View for AnyView {
             Self::Memory(view) => view.version(),
             Self::Embedded(view) => view.version(),
             Self::Shared(view) => view.version(),
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.version(),
         }
     }
 
@@ -90,6 +124,8 @@ impl View for AnyView {
             Self::Memory(view) => view.get(key).await,
             Self::Embedded(view) => view.get(key).await,
             Self::Shared(view) => view.get(key).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.get(key).await,
         }
     }
 
@@ -98,6 +134,8 @@ impl View for AnyView {
             Self::Memory(view) => view.get_many(keys).await,
             Self::Embedded(view) => view.get_many(keys).await,
             Self::Shared(view) => view.get_many(keys).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.get_many(keys).await,
         }
     }
 
@@ -112,6 +150,8 @@ impl View for AnyView {
             Self::Memory(view) => view.range(from, to, limit, reverse).await,
             Self::Embedded(view) => view.range(from, to, limit, reverse).await,
             Self::Shared(view) => view.range(from, to, limit, reverse).await,
+            #[cfg(feature = "fdb")]
+            Self::Fdb(view) => view.range(from, to, limit, reverse).await,
         }
     }
 }

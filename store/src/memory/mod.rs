@@ -18,6 +18,7 @@ mod rows;
 pub use faults::{Fault, Faults};
 
 use crate::apply::{apply, guards_hold};
+use crate::doorbell::{Bells, Doorbell};
 use crate::engine::{Done, Engine, ReadError, Row, View};
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
@@ -38,6 +39,7 @@ struct State {
     version: Version,
     held: VecDeque<Held>,
     faults: Option<Box<dyn Faults>>,
+    bells: Bells,
 }
 
 /// What waits for a release.
@@ -172,7 +174,9 @@ impl State {
         if !guards_hold(&plan.guards, &rows) {
             return Outcome::Conflict;
         }
+        let rung = self.bells.touched(plan.ops.iter());
         let stamp = apply(plan.ops, version, &mut rows);
+        self.bells.ring(&rung);
         self.version = version;
         self.rows.collect(version.0);
         Outcome::Committed { version, stamp }
@@ -224,6 +228,10 @@ impl Engine for MemoryEngine {
 
     fn reads_block(&self) -> bool {
         false
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        self.lock().bells.hang(key)
     }
 }
 

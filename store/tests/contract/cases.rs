@@ -5,11 +5,10 @@ use super::harness::{
     rows, set, submit, wait,
 };
 use bytes::Bytes;
-use rookery_store::engine::AnyEngine;
 use rookery_store::plan::{MAX_KEY_BYTES, MAX_PLAN_BYTES, MAX_STAMPED_OPS, MAX_VALUE_BYTES};
 use rookery_store::{Engine, Op, Outcome, Plan, ReadError, Version, View};
 
-pub fn rows_are_read_as_they_were_written(engine: &AnyEngine) {
+pub fn rows_are_read_as_they_were_written(engine: &impl Engine) {
     let long = "v".repeat(60_000);
     apply(engine, vec![set("a", "1"), set("b", ""), set("c", &long)]);
     assert_eq!(get(engine, "a"), Some(bytes("1")));
@@ -20,7 +19,7 @@ pub fn rows_are_read_as_they_were_written(engine: &AnyEngine) {
     assert_eq!(get(engine, "a"), None);
 }
 
-pub fn operations_of_a_plan_apply_in_order(engine: &AnyEngine) {
+pub fn operations_of_a_plan_apply_in_order(engine: &impl Engine) {
     let ops = vec![
         set("set-clear", "1"),
         clear("set-clear"),
@@ -37,14 +36,14 @@ pub fn operations_of_a_plan_apply_in_order(engine: &AnyEngine) {
     assert_eq!(get(engine, "max"), Some(bytes("b")));
 }
 
-pub fn the_last_write_of_a_key_in_a_plan_wins(engine: &AnyEngine) {
+pub fn the_last_write_of_a_key_in_a_plan_wins(engine: &impl Engine) {
     apply(engine, vec![set("k", "1"), set("k", "2"), clear("k"), set("k", "3")]);
     assert_eq!(rows(&latest(engine)), [(bytes("k"), bytes("3"))]);
     apply(engine, vec![set("k", "4"), clear("k")]);
     assert_eq!(rows(&latest(engine)), []);
 }
 
-pub fn plans_of_a_submission_apply_in_order(engine: &AnyEngine) {
+pub fn plans_of_a_submission_apply_in_order(engine: &impl Engine) {
     let write = |value: usize| plan(vec![set("k", &value.to_string())]);
     let outcomes = submit(engine, (0..100).map(write).collect());
     let versions: Vec<Version> = outcomes.into_iter().map(|one| committed(one).0).collect();
@@ -52,7 +51,7 @@ pub fn plans_of_a_submission_apply_in_order(engine: &AnyEngine) {
     assert_eq!(get(engine, "k"), Some(bytes("99")));
 }
 
-pub fn a_guard_on_an_absent_key_holds_until_it_exists(engine: &AnyEngine) {
+pub fn a_guard_on_an_absent_key_holds_until_it_exists(engine: &impl Engine) {
     let create = |value| guarded(vec![guard("k", None, Version(0))], vec![set("k", value)]);
     let (version, _) = committed(commit(engine, create("first")));
     assert_eq!(commit(engine, create("second")), Outcome::Conflict);
@@ -63,7 +62,7 @@ pub fn a_guard_on_an_absent_key_holds_until_it_exists(engine: &AnyEngine) {
     committed(commit(engine, again));
 }
 
-pub fn a_guard_on_a_value_holds_until_it_changes(engine: &AnyEngine) {
+pub fn a_guard_on_a_value_holds_until_it_changes(engine: &impl Engine) {
     let (first, _) = apply(engine, vec![set("k", "1")]);
     let expect = |known, version, to| {
         commit(engine, guarded(vec![guard("k", Some(known), version)], vec![set("k", to)]))
@@ -76,7 +75,7 @@ pub fn a_guard_on_a_value_holds_until_it_changes(engine: &AnyEngine) {
     assert_eq!(get(engine, "k"), None);
 }
 
-pub fn a_guard_compares_the_whole_value(engine: &AnyEngine) {
+pub fn a_guard_compares_the_whole_value(engine: &impl Engine) {
     let (version, _) = apply(engine, vec![set("k", "value"), set("empty", "")]);
     for known in [Some("valu"), Some("value0"), Some(""), None] {
         let stale = guarded(vec![guard("k", known, Version(0))], vec![set("x", "")]);
@@ -89,18 +88,14 @@ pub fn a_guard_compares_the_whole_value(engine: &AnyEngine) {
     assert_eq!(get(engine, "x"), None);
 }
 
-pub fn a_guard_sees_earlier_plans_of_its_submission(engine: &AnyEngine) {
+pub fn a_guard_sees_earlier_plans_of_its_submission(engine: &impl Engine) {
     let take = |known, to| guarded(vec![guard("k", known, Version(0))], vec![set("k", to)]);
     let outcomes = submit(engine, vec![take(None, "1"), take(None, "2"), take(Some("1"), "3")]);
     committed(outcomes[0]);
     assert_eq!(outcomes[1], Outcome::Conflict, "the first plan took it");
-    // By value the third holds; an engine that looks for writes since a version may refuse it.
-    let held = match outcomes[2] {
-        Outcome::Committed { .. } => "3",
-        _ => "1",
-    };
-    assert_eq!(get(engine, "k"), Some(bytes(held)));
-    let after_clear = vec![plan(vec![clear_range("a", "z")]), take(Some(held), "4")];
+    committed(outcomes[2]);
+    assert_eq!(get(engine, "k"), Some(bytes("3")));
+    let after_clear = vec![plan(vec![clear_range("a", "z")]), take(Some("3"), "4")];
     assert_eq!(submit(engine, after_clear)[1], Outcome::Conflict, "the range held the key");
     let after_add = vec![
         plan(vec![Op::Add { key: bytes("n"), delta: 1 }]),
@@ -109,7 +104,7 @@ pub fn a_guard_sees_earlier_plans_of_its_submission(engine: &AnyEngine) {
     assert_eq!(submit(engine, after_add)[1], Outcome::Conflict, "the sum created the key");
 }
 
-pub fn a_plan_with_one_stale_guard_applies_nothing(engine: &AnyEngine) {
+pub fn a_plan_with_one_stale_guard_applies_nothing(engine: &impl Engine) {
     let (version, _) = apply(engine, vec![set("good", "1"), set("bad", "1")]);
     let guards = vec![guard("good", Some("1"), version), guard("bad", Some("0"), version)];
     let ops = vec![
@@ -127,25 +122,25 @@ pub fn a_plan_with_one_stale_guard_applies_nothing(engine: &AnyEngine) {
     assert_eq!(keys(engine), ["bad", "before", "good", "q"]);
 }
 
-pub fn a_plan_does_not_see_its_own_writes_in_its_guards(engine: &AnyEngine) {
+pub fn a_plan_does_not_see_its_own_writes_in_its_guards(engine: &impl Engine) {
     let guards = vec![guard("k", None, Version(0))];
     committed(commit(engine, guarded(guards, vec![set("k", "1"), set("k", "2")])));
     assert_eq!(get(engine, "k"), Some(bytes("2")));
 }
 
 /// Rows a to e.
-fn letters(engine: &AnyEngine) {
+fn letters(engine: &impl Engine) {
     apply(engine, ["a", "b", "c", "d", "e"].map(|key| set(key, key)).into());
 }
 
-fn range(engine: &AnyEngine, from: &str, to: &str, limit: usize, reverse: bool) -> String {
+fn range(engine: &impl Engine, from: &str, to: &str, limit: usize, reverse: bool) -> String {
     let view = latest(engine);
     let rows = wait(view.range(from.as_bytes(), to.as_bytes(), limit, reverse)).unwrap();
     assert!(rows.iter().all(|(key, value)| key == value));
     rows.iter().map(|(key, _)| str::from_utf8(key).unwrap()).collect()
 }
 
-pub fn ranges_are_half_open_and_go_both_ways(engine: &AnyEngine) {
+pub fn ranges_are_half_open_and_go_both_ways(engine: &impl Engine) {
     letters(engine);
     for (from, to, found) in
         [("b", "d", "bc"), ("", "z", "abcde"), ("aa", "b\0", "b"), ("e", "f", "e"), ("f", "z", "")]
@@ -159,7 +154,7 @@ pub fn ranges_are_half_open_and_go_both_ways(engine: &AnyEngine) {
     assert_eq!(range(engine, "a", "z", 100, true), "edba");
 }
 
-pub fn ranges_keep_their_limit(engine: &AnyEngine) {
+pub fn ranges_keep_their_limit(engine: &impl Engine) {
     letters(engine);
     for (limit, up, down) in [(0, "", ""), (1, "b", "d"), (2, "bc", "dc"), (3, "bcd", "dcb")] {
         assert_eq!(range(engine, "b", "e", limit, false), up);
@@ -167,7 +162,7 @@ pub fn ranges_keep_their_limit(engine: &AnyEngine) {
     }
 }
 
-pub fn a_range_that_ends_before_it_starts_is_empty(engine: &AnyEngine) {
+pub fn a_range_that_ends_before_it_starts_is_empty(engine: &impl Engine) {
     letters(engine);
     for (from, to) in [("c", "c"), ("d", "b"), ("z", ""), ("", "")] {
         assert_eq!(range(engine, from, to, 100, false), "");
@@ -177,7 +172,7 @@ pub fn a_range_that_ends_before_it_starts_is_empty(engine: &AnyEngine) {
     assert_eq!(range(engine, "", "z", 100, false), "abcde", "clearing those removes nothing");
 }
 
-pub fn clear_range_removes_what_earlier_operations_set(engine: &AnyEngine) {
+pub fn clear_range_removes_what_earlier_operations_set(engine: &impl Engine) {
     apply(engine, vec![set("k1", "old"), set("k2", "old")]);
     let outcomes = submit(
         engine,
@@ -197,7 +192,7 @@ pub fn clear_range_removes_what_earlier_operations_set(engine: &AnyEngine) {
     assert_eq!(keys(engine), ["k1"]);
 }
 
-pub fn clear_range_keeps_its_bounds(engine: &AnyEngine) {
+pub fn clear_range_keeps_its_bounds(engine: &impl Engine) {
     letters(engine);
     apply(engine, vec![clear_range("b", "d")]);
     assert_eq!(range(engine, "", "z", 100, false), "ade");
@@ -205,7 +200,7 @@ pub fn clear_range_keeps_its_bounds(engine: &AnyEngine) {
     assert_eq!(range(engine, "", "z", 100, false), "de");
 }
 
-pub fn add_counts_absent_as_zero_and_wraps(engine: &AnyEngine) {
+pub fn add_counts_absent_as_zero_and_wraps(engine: &impl Engine) {
     let add = |delta| Op::Add { key: bytes("n"), delta };
     let sum = || get(engine, "n").map(|value| u64::from_le_bytes(value[..].try_into().unwrap()));
     apply(engine, vec![add(5)]);
@@ -219,7 +214,7 @@ pub fn add_counts_absent_as_zero_and_wraps(engine: &AnyEngine) {
     assert_eq!(sum(), Some(57));
 }
 
-pub fn add_pads_short_values_and_cuts_long_ones(engine: &AnyEngine) {
+pub fn add_pads_short_values_and_cuts_long_ones(engine: &impl Engine) {
     let add = |key| Op::Add { key: bytes(key), delta: 1 };
     apply(engine, vec![set("short", "\u{1}\u{1}"), set("long", "\u{1}\0\0\0\0\0\0\0tail")]);
     apply(engine, vec![add("short"), add("long")]);
@@ -227,7 +222,7 @@ pub fn add_pads_short_values_and_cuts_long_ones(engine: &AnyEngine) {
     assert_eq!(get(engine, "long"), Some(bytes("\u{2}\0\0\0\0\0\0\0")));
 }
 
-pub fn byte_max_never_goes_back(engine: &AnyEngine) {
+pub fn byte_max_never_goes_back(engine: &impl Engine) {
     let max = |value| plan(vec![Op::ByteMax { key: bytes("k"), value: bytes(value) }]);
     for (candidate, held) in
         [("b", "b"), ("a", "b"), ("b", "b"), ("ba", "ba"), ("b", "ba"), ("c", "c"), ("", "c")]
@@ -256,7 +251,7 @@ fn plan_of(size: usize) -> Plan {
     plan(ops)
 }
 
-pub fn a_plan_at_the_size_limit_commits(engine: &AnyEngine) {
+pub fn a_plan_at_the_size_limit_commits(engine: &impl Engine) {
     let whole = plan_of(MAX_PLAN_BYTES);
     assert_eq!(whole.bytes(), MAX_PLAN_BYTES);
     let count = whole.ops.len();
@@ -268,7 +263,7 @@ pub fn a_plan_at_the_size_limit_commits(engine: &AnyEngine) {
     assert_eq!(wait(latest(engine).get(&key)), Ok(Some(value)));
 }
 
-pub fn a_plan_over_a_size_limit_is_refused_alone(engine: &AnyEngine) {
+pub fn a_plan_over_a_size_limit_is_refused_alone(engine: &impl Engine) {
     let key = |len| Bytes::from(vec![b'k'; len]);
     let value = |len| Bytes::from(vec![b'v'; len]);
     let stamped = Op::SetStampedKey { prefix: Bytes::new(), value: Bytes::new() };
@@ -296,18 +291,18 @@ pub fn a_plan_over_a_size_limit_is_refused_alone(engine: &AnyEngine) {
     assert_eq!(keys(engine), ["fits"]);
 }
 
-pub fn an_empty_plan_commits(engine: &AnyEngine) {
+pub fn an_empty_plan_commits(engine: &impl Engine) {
     let (first, _) = committed(commit(engine, plan(Vec::new())));
     let (second, _) = apply(engine, vec![set("k", "")]);
     assert!(second > first);
     assert!(latest(engine).version() >= second);
 }
 
-pub fn an_empty_submission_is_reported(engine: &AnyEngine) {
+pub fn an_empty_submission_is_reported(engine: &impl Engine) {
     assert_eq!(submit(engine, Vec::new()), []);
 }
 
-pub fn an_engines_own_rows_are_never_shown(engine: &AnyEngine) {
+pub fn an_engines_own_rows_are_never_shown(engine: &impl Engine) {
     let greatest = Bytes::from(vec![0xff; MAX_KEY_BYTES]);
     apply(engine, vec![Op::Set { key: greatest.clone(), value: bytes("greatest") }]);
     let view = latest(engine);
@@ -323,7 +318,7 @@ pub fn an_engines_own_rows_are_never_shown(engine: &AnyEngine) {
     assert!(latest(engine).version() > view.version());
 }
 
-pub fn get_many_answers_in_order(engine: &AnyEngine) {
+pub fn get_many_answers_in_order(engine: &impl Engine) {
     letters(engine);
     let keys = ["d", "x", "a", "d"].map(bytes);
     let found = wait(latest(engine).get_many(&keys)).unwrap();
@@ -331,17 +326,17 @@ pub fn get_many_answers_in_order(engine: &AnyEngine) {
     assert_eq!(wait(latest(engine).get_many(&[])), Ok(Vec::new()));
 }
 
-pub fn a_view_does_not_change(engine: &AnyEngine) {
+pub fn a_view_does_not_change(engine: &impl Engine) {
     letters(engine);
     let view = latest(engine);
     let before = rows(&view);
     let version = view.version();
     apply(engine, vec![set("a", "changed"), clear("b"), set("new", ""), clear_range("d", "f")]);
-    for round in 0..300 {
-        apply(engine, vec![set("c", &round.to_string())]);
-        if round % 100 == 0 {
-            assert_eq!(rows(&view), before);
-        }
+    // Many versions in few commits: a view is only good for some seconds.
+    for round in 0..3 {
+        let write = |at: u32| plan(vec![set("c", &(100 * round + at).to_string())]);
+        submit(engine, (0..100).map(write).collect());
+        assert_eq!(rows(&view), before);
     }
     assert_eq!(rows(&view), before);
     assert_eq!(view.version(), version);
@@ -351,7 +346,7 @@ pub fn a_view_does_not_change(engine: &AnyEngine) {
     assert_eq!(keys(engine), ["a", "c", "new"]);
 }
 
-pub fn a_view_shows_every_reported_commit(engine: &AnyEngine) {
+pub fn a_view_shows_every_reported_commit(engine: &impl Engine) {
     for round in 0..100 {
         let (version, _) = apply(engine, vec![set("k", &round.to_string())]);
         let view = wait(engine.view(version)).unwrap();
@@ -360,8 +355,9 @@ pub fn a_view_shows_every_reported_commit(engine: &AnyEngine) {
     }
 }
 
-pub fn a_view_at_a_version_that_was_never_given_is_refused(engine: &AnyEngine) {
+pub fn a_view_at_a_version_that_was_never_given_is_refused(engine: &impl Engine) {
     let (version, _) = apply(engine, vec![set("k", "")]);
-    let future = wait(engine.view(Version(version.0 + 1_000_000)));
+    // FoundationDB's versions rise by a million a second.
+    let future = wait(engine.view(Version(version.0 + 1_000_000_000_000)));
     assert!(matches!(future, Err(ReadError::Unavailable(_))), "{:?}", future.err());
 }

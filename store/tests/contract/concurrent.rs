@@ -1,15 +1,15 @@
 //! Cases of many callers at once.
 
 use super::harness::{apply, bytes, commit, get, guarded, latest, plan, rows, set, wait};
-use rookery_store::engine::AnyEngine;
-use rookery_store::{Guard, Op, Outcome, Stamp, Version, View};
+use rookery_store::{Engine, Guard, Op, Outcome, Stamp, Version, View};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const WRITERS: u64 = 100;
 const INCREMENTS: u64 = 2;
 
-pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &AnyEngine) {
+pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &impl Engine) {
     let increment = || {
         loop {
             let view = latest(engine);
@@ -34,7 +34,7 @@ pub fn a_hundred_guarded_writers_of_one_counter_lose_no_update(engine: &AnyEngin
     assert_eq!(get(engine, "counter"), Some(bytes(&(WRITERS * INCREMENTS).to_string())));
 }
 
-pub fn concurrent_views_never_see_half_a_plan(engine: &AnyEngine) {
+pub fn concurrent_views_never_see_half_a_plan(engine: &impl Engine) {
     let writing = AtomicBool::new(true);
     let names: Vec<String> = (0..10).map(|at| format!("row{at}")).collect();
     std::thread::scope(|scope| {
@@ -62,7 +62,7 @@ pub fn concurrent_views_never_see_half_a_plan(engine: &AnyEngine) {
 }
 
 /// Several threads commit, and each says what it knows when it begins and what it was told.
-pub fn a_commit_that_begins_after_a_report_has_a_later_version_and_stamp(engine: &AnyEngine) {
+pub fn a_commit_that_begins_after_a_report_has_a_later_version_and_stamp(engine: &impl Engine) {
     let told = Mutex::new((Version(0), Stamp::default()));
     std::thread::scope(|scope| {
         for writer in 0..8 {
@@ -81,7 +81,7 @@ pub fn a_commit_that_begins_after_a_report_has_a_later_version_and_stamp(engine:
 }
 
 /// A log of stamped rows as an inbox uses it: its reader goes on from the version of each view.
-pub fn a_reader_that_follows_a_cursor_sees_every_stamped_row_once(engine: &AnyEngine) {
+pub fn a_reader_that_follows_a_cursor_sees_every_stamped_row_once(engine: &impl Engine) {
     const WRITERS: usize = 6;
     const ROWS: usize = 40;
     let writing = AtomicUsize::new(WRITERS);
@@ -120,7 +120,7 @@ pub fn a_reader_that_follows_a_cursor_sees_every_stamped_row_once(engine: &AnyEn
     assert_eq!(values.len(), WRITERS * ROWS, "none is missing");
 }
 
-pub fn concurrent_sums_lose_nothing_and_maxima_never_go_back(engine: &AnyEngine) {
+pub fn concurrent_sums_lose_nothing_and_maxima_never_go_back(engine: &impl Engine) {
     let writing = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -156,4 +156,33 @@ pub fn concurrent_sums_lose_nothing_and_maxima_never_go_back(engine: &AnyEngine)
     let highest = (0..20_u64).flat_map(|w| (0..20).map(move |at| (w * 7 + at * 13) % 100)).max();
     assert_eq!(get(engine, "mark"), Some(bytes(&format!("{:03}", highest.unwrap()))));
     assert_eq!(get(engine, "sum").unwrap(), 1200_u64.to_le_bytes()[..]);
+}
+
+pub fn a_doorbell_rings_after_its_key_changed_and_only_hints(engine: &impl Engine) {
+    let mut doorbell = engine.doorbell(b"epoch");
+    let rounds = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let listener = scope.spawn(|| {
+            for round in 0..3 {
+                if !wait(doorbell.rung()) {
+                    // An engine without doorbells says so at once: their owners poll.
+                    assert_eq!(round, 0, "the doorbell ended");
+                    return;
+                }
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // A ring may be lost while the watch is set up, so changes go on until all were heard.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !listener.is_finished() {
+            let heard = rounds.load(Ordering::Relaxed);
+            commit(engine, plan(vec![set("epoch", &heard.to_string()), set("other", "")]));
+            let add = Op::Add { key: bytes("epoch"), delta: 1 };
+            commit(engine, plan(vec![add]));
+            assert!(Instant::now() < deadline, "{heard} rings heard");
+        }
+        listener.join().unwrap();
+    });
+    drop(doorbell);
+    commit(engine, plan(vec![set("epoch", "nobody listens")]));
 }

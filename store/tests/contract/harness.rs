@@ -1,5 +1,5 @@
 //! Engines under test, and short ways to commit to and read from them.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, clippy::print_stdout, reason = "each test binary uses a part")]
 
 use bytes::Bytes;
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
@@ -14,11 +14,23 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use tempfile::TempDir;
 
-/// An engine, and what lives as long: its server, then its directory.
+/// An engine, and what lives as long: its server, then its directory; or a prefix that is erased
+/// with it.
 pub struct Subject {
     pub engine: AnyEngine,
     _server: Option<Server>,
     _dir: Option<TempDir>,
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        #[cfg(feature = "fdb")]
+        if let AnyEngine::Fdb(engine) = &self.engine
+            && let Err(error) = engine.erase()
+        {
+            println!("the rows of a test are left behind: {error}");
+        }
+    }
 }
 
 impl Subject {
@@ -41,6 +53,28 @@ impl Subject {
         let client = SharedEngine::open(&SharedConfig::new(&socket)).unwrap();
         Self { engine: client.into(), _server: Some(server), _dir: Some(dir) }
     }
+}
+
+#[cfg(feature = "fdb")]
+impl Subject {
+    /// A prefix of its own in the cluster of `FDB_CLUSTER_FILE`; `None`, said aloud, without one.
+    pub fn fdb() -> Option<Self> {
+        use rookery_store::fdb::FdbEngine;
+        let engine = FdbEngine::open(&fdb_config()?).unwrap();
+        Some(Self { engine: engine.into(), _server: None, _dir: None })
+    }
+}
+
+/// How to open a new prefix in the cluster of `FDB_CLUSTER_FILE`.
+#[cfg(feature = "fdb")]
+pub fn fdb_config() -> Option<rookery_store::fdb::FdbConfig> {
+    use std::hash::{BuildHasher, RandomState};
+    if std::env::var_os("FDB_CLUSTER_FILE").is_none_or(|path| path.is_empty()) {
+        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+        return None;
+    }
+    let prefix = format!("test/{:016x}", RandomState::new().hash_one(0));
+    Some(rookery_store::fdb::FdbConfig { prefix, ..Default::default() })
 }
 
 struct Unpark(Thread);

@@ -3,8 +3,8 @@
 use super::harness::{commit, latest, plan, rows, submit, wait};
 use bytes::Bytes;
 use proptest::prelude::*;
-use rookery_store::engine::{AnyEngine, Row};
-use rookery_store::{Guard, Op, Outcome, Plan, Version, View};
+use rookery_store::engine::Row;
+use rookery_store::{Engine, Guard, Op, Outcome, Plan, Version, View};
 use std::collections::BTreeMap;
 
 /// The rows a store must hold.
@@ -18,9 +18,9 @@ impl Model {
         plan.guards.iter().all(|guard| self.rows.get(&guard.key) == guard.known.as_ref())
     }
 
-    /// Applies operations with the stamp the engine reported (`op` is the last two bytes).
+    /// Applies operations with the stamp the engine reported, whose last two bytes count up.
     fn apply(&mut self, ops: &[Op], stamp: [u8; 12]) {
-        let mut count = 0_u16;
+        let mut count = u16::from_be_bytes([stamp[10], stamp[11]]);
         for op in ops {
             let mut stamp = stamp;
             if op.is_stamped() {
@@ -110,17 +110,18 @@ fn sketch() -> impl Strategy<Value = Sketch> {
 
 fn plan_of((claims, ops): Sketch, model: &Model, version: Version) -> Plan {
     let guard = |(key, claim): (Bytes, Claim)| {
-        let known = match claim {
-            Claim::Current => model.rows.get(&key).cloned(),
-            Claim::Absent => None,
-            Claim::Value(value) => Some(value),
+        // What was never seen is claimed of no version.
+        let (known, version) = match claim {
+            Claim::Current => (model.rows.get(&key).cloned(), version),
+            Claim::Absent => (None, Version(0)),
+            Claim::Value(value) => (Some(value), Version(0)),
         };
         Guard { key, known, version }
     };
     Plan { guards: claims.into_iter().map(guard).collect(), ops }
 }
 
-pub fn random_plans_do_what_the_reference_model_does(engine: &AnyEngine) {
+pub fn random_plans_do_what_the_reference_model_does(engine: &impl Engine) {
     let submissions = proptest::collection::vec(proptest::collection::vec(sketch(), 1..4), 1..12);
     let config = ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() };
     proptest!(config, |(

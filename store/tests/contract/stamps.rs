@@ -2,14 +2,13 @@
 
 use super::harness::{apply, bytes, committed, get, latest, plan, rows, submit, wait};
 use bytes::Bytes;
-use rookery_store::engine::AnyEngine;
-use rookery_store::{Op, Stamp, View};
+use rookery_store::{Engine, Op, Stamp, View};
 
 fn stamped_key(prefix: &str, value: &str) -> Op {
     Op::SetStampedKey { prefix: bytes(prefix), value: bytes(value) }
 }
 
-pub fn stamped_keys_and_values_carry_the_commits_stamp(engine: &AnyEngine) {
+pub fn stamped_keys_and_values_carry_the_commits_stamp(engine: &impl Engine) {
     let value = Op::SetStampedValue { key: bytes("value"), suffix: bytes("suffix") };
     let (version, stamp) = apply(engine, vec![stamped_key("key", "v"), value]);
     assert_eq!(stamp.version(), version);
@@ -23,7 +22,7 @@ pub fn stamped_keys_and_values_carry_the_commits_stamp(engine: &AnyEngine) {
     assert_eq!(second[..10], stamp.0[..10], "in the same plan of the same commit");
 }
 
-pub fn stamps_of_one_plan_are_distinct_and_rise(engine: &AnyEngine) {
+pub fn stamps_of_one_plan_are_distinct_and_rise(engine: &impl Engine) {
     let ops: Vec<Op> = (0..1000).map(|at| stamped_key("i", &format!("{at:04}"))).collect();
     apply(engine, ops);
     let rows = rows(&latest(engine));
@@ -31,7 +30,7 @@ pub fn stamps_of_one_plan_are_distinct_and_rise(engine: &AnyEngine) {
     assert!(rows.is_sorted_by_key(|(_, value)| value.clone()), "keys rise with the operations");
 }
 
-pub fn stamps_rise_from_plan_to_plan(engine: &AnyEngine) {
+pub fn stamps_rise_from_plan_to_plan(engine: &impl Engine) {
     let mut last = Stamp::default();
     let mut number = 0;
     for _ in 0..20 {
@@ -52,7 +51,7 @@ pub fn stamps_rise_from_plan_to_plan(engine: &AnyEngine) {
     assert!(rows.is_sorted_by_key(|(_, value)| value.clone()));
 }
 
-pub fn a_cursor_at_a_views_version_covers_what_it_shows(engine: &AnyEngine) {
+pub fn a_cursor_at_a_views_version_covers_what_it_shows(engine: &impl Engine) {
     apply(engine, vec![stamped_key("i", "seen"), stamped_key("i", "seen")]);
     let view = latest(engine);
     apply(engine, vec![stamped_key("i", "new")]);

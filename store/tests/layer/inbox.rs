@@ -85,7 +85,9 @@ fn pages_cover_everything_once(store: &Store) {
         assert_eq!(firsts(&seen), (0..=9).collect::<Vec<_>>(), "limit {limit}");
         assert!(seen.windows(2).all(|pair| pair[0].stamp < pair[1].stamp));
         assert_eq!(seen[0].kind, PointerKind::Created);
-        assert_eq!(page(store, BOB, after, limit), (Vec::new(), after, false));
+        let (pointers, end, more) = page(store, BOB, after, limit);
+        // The end is as new as the snapshot; some engines' versions rise with time.
+        assert!(pointers.is_empty() && end >= after && !more);
     }
 }
 
@@ -122,7 +124,8 @@ fn a_cursor_of_another_log_or_of_the_future_is_too_far(store: &Store) {
     for epoch in [0, 2, u32::MAX] {
         too_far(store, Cursor { epoch, ..end });
     }
-    let future = Stamp::new(Version(Stamp(end.stamp).version().0 + 1), 0, 0).cursor(1);
+    // Some engines' versions rise with time: by a million a second.
+    let future = Stamp::new(Version(Stamp(end.stamp).version().0 + (1 << 40)), 0, 0).cursor(1);
     too_far(store, future);
     too_far(store, Cursor { epoch: 1, stamp: [0xff; 12] });
     assert_eq!(page(store, BOB, end, 100).0, []);

@@ -1,5 +1,6 @@
-//! The layer above the engines: every operation on the engine in memory, the embedded one and the
-//! shared one, then races and unknown outcomes on the one in memory, where they can be provoked.
+//! The layer above the engines: every operation on the engine in memory, on the embedded one, on the
+//! shared one and, where there is a cluster, on FoundationDB; then races and unknown outcomes on the
+//! one in memory, where they can be provoked.
 
 #[cfg(test)]
 mod accounts;

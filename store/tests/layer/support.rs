@@ -68,6 +68,18 @@ pub fn on_shared(scenario: fn(&Store)) {
     server.stop();
 }
 
+#[cfg(feature = "fdb")]
+#[path = "../contract/harness.rs"]
+mod harness;
+
+/// On a prefix of its own, where there is a cluster.
+#[cfg(feature = "fdb")]
+pub fn on_fdb(scenario: fn(&Store)) {
+    if let Some(subject) = harness::Subject::fdb() {
+        scenario(&Store::new(subject.engine.clone()));
+    }
+}
+
 /// Makes a test on each engine of every scenario, a function of a [`Store`].
 macro_rules! on_every_engine {
     ($($scenario:ident)+) => {
@@ -79,6 +91,10 @@ macro_rules! on_every_engine {
         }
         mod shared {
             $(#[test] fn $scenario() { $crate::support::on_shared(super::$scenario); })+
+        }
+        #[cfg(feature = "fdb")]
+        mod fdb {
+            $(#[test] fn $scenario() { $crate::support::on_fdb(super::$scenario); })+
         }
     };
 }
