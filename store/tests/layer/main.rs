@@ -33,5 +33,3 @@ mod retention;
 mod sendable;
 #[cfg(test)]
 mod support;
-#[cfg(test)]
-mod writers;
