@@ -34,5 +34,3 @@ mod retention;
 mod sendable;
 #[cfg(test)]
 mod support;
-#[cfg(test)]
-mod writers;
