@@ -184,7 +184,7 @@ pub struct Reader<R> {
 }
 
 enum Summed {
-    Counting(Tally),
+    Counting(Box<Tally>),
     Ended(Totals),
 }
 
@@ -227,7 +227,7 @@ impl<R: Read> Reader<R> {
         if format != FORMAT || fields.get_u64_le() != xxh3_64(&summed) {
             return Err(FileError::Damaged("its header".to_owned()));
         }
-        let tally = Summed::Counting(Tally::default());
+        let tally = Summed::Counting(Box::default());
         Ok(Self { source, header, part: 0, tally, last_key: Bytes::new() })
     }
 
@@ -315,7 +315,7 @@ impl<R: Read> Reader<R> {
 
     fn ended(&mut self, mut content: Bytes) -> Result<(), FileError> {
         let damaged = |what: String| FileError::Damaged(format!("its end: {what}"));
-        if content.remaining() < 16 || (content.remaining() - 16) % 9 != 0 {
+        if content.remaining() < 16 || !(content.remaining() - 16).is_multiple_of(9) {
             return Err(damaged("its length".to_owned()));
         }
         let mut told = Totals { digest: content.get_u128_le(), ..Totals::default() };
