@@ -80,4 +80,12 @@ impl Fences {
             self.slots.remove(&slot);
         }
     }
+
+    /// The outcome of a plan of this slot will never be known: the next take-over makes that plan
+    /// harmless or visible.
+    pub fn doubt(&mut self, slot: Slot) {
+        if let Some(SlotState::Held(_)) = self.slots.get(&slot) {
+            self.slots.remove(&slot);
+        }
+    }
 }

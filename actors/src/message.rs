@@ -232,8 +232,13 @@ pub struct Outgoing {
     pub from: Origin,
     /// The sender's id of it.
     pub id: ClientMsgId,
-    /// Whether it may have been sent before.
+    /// Whether the client may have sent it before.
     pub retry: bool,
+    /// The newest version of the store that the client had seen when it made this, as far as its
+    /// acknowledgements tell. Messages may come late (from a socket that nobody read, over a link)
+    /// and twice: an owner that started after this version can't tell a copy from the first, and
+    /// looks into the store.
+    pub seen: Version,
     /// What the body is.
     pub kind: EntryKind,
     /// The content.

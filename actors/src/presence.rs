@@ -70,6 +70,20 @@ impl Presence {
         }
     }
 
+    /// The names of [`Presence::state`].
+    pub const STATES: &'static [&'static str] = &["p:empty", "p:watched", "p:online", "p:saving"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (&self.last_seen, self.sessions.is_empty(), self.watchers.is_empty()) {
+            (_, false, _) => "p:online",
+            (LastSeen::Dirty(..), true, _) => "p:saving",
+            (_, true, false) => "p:watched",
+            (_, true, true) => "p:empty",
+        }
+    }
+
     /// Handles one message.
     pub fn handle(&mut self, now: Now, msg: PresenceMsg, out: &mut Vec<Effect>) {
         match msg {

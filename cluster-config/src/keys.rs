@@ -187,6 +187,32 @@ pub static KEYS: &[Key] = &[
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
     whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
     whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),
+    text("cluster.name", "\"\", or 1 to 63 of a-z, 0-9 and - with no - at an end", |c, v| {
+        put(&mut c.cluster.name, optional(v, label))
+    }),
+    text("cluster.zone", "at most 63 of a-z, 0-9 and -", |c, v| {
+        put(&mut c.cluster.zone, optional(v, label).map(Option::unwrap_or_default))
+    }),
+    whole("cluster.capacity", (1, 64, "shares"), |c, v| {
+        c.cluster.capacity = u32::try_from(v).unwrap_or(1);
+    }),
+    text("cluster.listen", "an IP address and a port, such as 10.0.0.7:7300", |c, v| {
+        put(&mut c.cluster.listen, v.parse().ok())
+    }),
+    text("cluster.advertise", "\"\", or a host and a port, such as node-1:7300", |c, v| {
+        put(&mut c.cluster.advertise, optional(v, host_and_port))
+    }),
+    text("cluster.endpoint", "\"\", or a URL such as wss://node-1.example.org/v1/ws", |c, v| {
+        put(&mut c.cluster.endpoint, optional(v, websocket))
+    }),
+    text("cluster.certificates", "the path of a directory", |c, v| {
+        put(&mut c.cluster.certificates, path(v))
+    }),
+    whole("cluster.renew_ms", (100, 60_000, "milliseconds"), |c, v| c.cluster.renew_ms = v),
+    whole("cluster.suspicion_ms", (300, HOUR_MS, "milliseconds"), |c, v| {
+        c.cluster.suspicion_ms = v;
+    }),
+    whole("cluster.drain_ms", (0, HOUR_MS, "milliseconds"), |c, v| c.cluster.drain_ms = v),
 ];
 
 /// Puts a value where it belongs; false when there is none.
@@ -213,6 +239,26 @@ fn path(text: &str) -> Option<PathBuf> {
 #[expect(clippy::option_option, reason = "the outer one says whether the text was good")]
 fn optional<T>(text: &str, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
     if text.is_empty() { Some(None) } else { parse(text).map(Some) }
+}
+
+/// What may be a label of a DNS name.
+fn label(text: &str) -> Option<String> {
+    let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = text.starts_with('-') || text.ends_with('-');
+    (text.len() < 64 && text.bytes().all(byte) && !ends).then(|| text.to_owned())
+}
+
+fn host_and_port(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    let good = !host.is_empty() && text.len() <= 255 && host.bytes().all(byte);
+    (good && port.parse::<u16>().is_ok_and(|port| port != 0)).then(|| text.to_owned())
+}
+
+fn websocket(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"))?;
+    let byte = |b: u8| b.is_ascii_graphic() && b != b'"';
+    (!rest.is_empty() && text.len() <= 255 && rest.bytes().all(byte)).then(|| text.to_owned())
 }
 
 /// Scheme, host and perhaps a port, in lower case, as browsers send it in `Origin`.

@@ -28,6 +28,8 @@ pub struct Config {
     pub retention: Retention,
     /// How many shards host the actors.
     pub shards: Shards,
+    /// Which other nodes there are.
+    pub cluster: Cluster,
 }
 
 impl Config {
@@ -62,6 +64,51 @@ pub struct Node {
 impl Default for Node {
     fn default() -> Self {
         Self { name: "rookery".to_owned(), data_dir: PathBuf::from("./rookery-data") }
+    }
+}
+
+/// Section `cluster`: without a name the node works alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name of the cluster; `None` (written `""`): this node works alone.
+    pub name: Option<String>,
+    /// What the node shares its fate with, such as a rack: clients are sent to nodes of the zone
+    /// they reached first.
+    pub zone: String,
+    /// How many shares of the work the node takes.
+    pub capacity: u32,
+    /// Address and port where other nodes connect.
+    pub listen: SocketAddr,
+    /// Host and port by which other nodes reach this one, when it isn't `listen`.
+    pub advertise: Option<String>,
+    /// WebSocket URL by which clients reach this node, when it isn't that of `http.public_url` or
+    /// `http.listen`.
+    pub endpoint: Option<String>,
+    /// Directory of the certificates, as `rookery cert` makes them: `ca.pem`, and this node's
+    /// `NAME.pem` and `NAME.key`.
+    pub certificates: PathBuf,
+    /// Milliseconds between two renewals of the node's lease.
+    pub renew_ms: u64,
+    /// Milliseconds without a renewal after which a node is taken for dead.
+    pub suspicion_ms: u64,
+    /// Milliseconds over which a leaving node sends its clients away.
+    pub drain_ms: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: String::new(),
+            capacity: 1,
+            listen: SocketAddr::from(([127, 0, 0, 1], 7300)),
+            advertise: None,
+            endpoint: None,
+            certificates: PathBuf::from("./rookery-certs"),
+            renew_ms: 1_000,
+            suspicion_ms: 3_000,
+            drain_ms: 5_000,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: which flags there are, and how they become a configuration.
 
-use crate::commands::{Backup, Check, Migrate, Restore, Tool};
+use crate::cert::Cert;
+use crate::commands::{Backup, Check, Dev, Drain, Migrate, Restore, Status, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;
@@ -30,6 +31,21 @@ enum Command {
     Restore(Restore),
     /// Moves a store to another engine.
     Migrate(Migrate),
+    /// Asks a running node about its cluster.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Asks a running node to leave in order: its slots and clients go to the others, it ends.
+    Drain(Drain),
+    /// Makes and renews the certificates that nodes of a cluster show each other.
+    Cert(Cert),
+    /// Runs a whole cluster on this machine, for development.
+    Dev(Dev),
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// The nodes, their state, slots, sessions, links.
+    Status(Status),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +101,15 @@ pub struct Serve {
     /// Socket of the store's process, for the engine "shared" [default: DIR/store.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
+    /// Name of this node.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Name of the cluster to join; without one the node works alone.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Address where other nodes connect [default: 127.0.0.1:7300].
+    #[arg(long, value_name = "ADDR")]
+    link: Option<String>,
 }
 
 /// What `store` takes.
@@ -117,6 +142,12 @@ impl Cli {
             Some(Command::Backup(backup)) => Job::Tool(Tool::Backup(backup)),
             Some(Command::Restore(restore)) => Job::Tool(Tool::Restore(restore)),
             Some(Command::Migrate(migrate)) => Job::Tool(Tool::Migrate(migrate)),
+            Some(Command::Cluster(ClusterCommand::Status(status))) => {
+                Job::Tool(Tool::Status(status))
+            }
+            Some(Command::Drain(drain)) => Job::Tool(Tool::Drain(drain)),
+            Some(Command::Cert(cert)) => Job::Tool(Tool::Cert(cert)),
+            Some(Command::Dev(dev)) => Job::Tool(Tool::Dev(dev)),
         }
     }
 }
@@ -153,6 +184,9 @@ impl Serve {
             ("--metrics", "metrics.listen", self.metrics),
             ("--store", "store.engine", self.store),
             ("--socket", "store.socket", self.socket),
+            ("--node", "node.name", self.node),
+            ("--cluster", "cluster.name", self.cluster),
+            ("--link", "cluster.listen", self.link),
         ];
         (self.config, flags)
     }

@@ -9,12 +9,16 @@
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
-//!                           `- metrics    Prometheus on a listener of its own
+//!                           |- metrics    Prometheus on a listener of its own
+//!                           `- admin      what operators ask, on that listener; cluster
 //! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
+pub mod admin;
+pub mod cert;
 pub mod cli;
 mod clock;
+pub mod cluster;
 pub mod commands;
 pub mod control;
 pub mod gateway;
@@ -24,6 +28,7 @@ pub mod log;
 pub mod metrics;
 pub mod place;
 mod process;
+pub mod run;
 pub mod serve;
 pub mod store;
 pub mod store_process;
@@ -37,6 +42,7 @@ use identity::Identity;
 use rookery_cluster_config::Config;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// What every request and connection of a node shares.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub struct AppState {
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
     draining: AtomicBool,
+    /// An operator asked the node to leave.
+    leave: Notify,
 }
 
 impl AppState {

@@ -8,18 +8,15 @@
 use clap::Parser;
 use rookery_cluster_config::Config;
 use rookery_node::cli::{Cli, Job, Process};
+use rookery_node::run::{self, Signals};
 use rookery_node::store_process::StoreProcess;
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const CANNOT_START: u8 = 1;
-const CANNOT_GO_ON: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
-/// As shells tell a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let process = match Cli::parse().job() {
@@ -47,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> ExitCode {
-    let (mut terminate, mut interrupt) = match signals() {
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
     };
@@ -56,24 +53,11 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => return fail(CANNOT_START, &error),
     };
     say(&mut std::io::stdout(), &node.ready_line());
-    let ended = tokio::select! {
-        () = asked_to_end(&mut terminate, &mut interrupt) => {
-            tracing::info!("asked to end; a second signal ends at once");
-            ExitCode::SUCCESS
-        }
-        () = node.failed() => {
-            tracing::error!("the actors can't go on: the node ends");
-            CANNOT_GO_ON.into()
-        }
-    };
-    tokio::select! {
-        () = node.shutdown() => ended,
-        () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
-    }
+    run::run(node, signals).await.into()
 }
 
 async fn run_store(config: Config) -> ExitCode {
-    let (mut terminate, mut interrupt) = match signals() {
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
     };
@@ -84,25 +68,7 @@ async fn run_store(config: Config) -> ExitCode {
         Err(_) => return fail(CANNOT_START, &"the store panicked; the log says where"),
     };
     say(&mut std::io::stdout(), &store.ready_line());
-    asked_to_end(&mut terminate, &mut interrupt).await;
-    tracing::info!("asked to end; a second signal ends at once");
-    tokio::select! {
-        ended = tokio::task::spawn_blocking(move || store.shutdown()) => {
-            if ended.is_ok() { ExitCode::SUCCESS } else { CANNOT_GO_ON.into() }
-        }
-        () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
-    }
-}
-
-fn signals() -> std::io::Result<(Signal, Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
-}
-
-async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    run::run_store(store, signals).await.into()
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {

@@ -3,8 +3,9 @@
 //! ```text
 //! start     metrics recorder, listeners (a busy port fails fast), store, signing key,
 //!           identity, gateway, accept loops
-//! shutdown  /readyz turns 503 and /v1 refuses; gateway and actors end; requests under way end,
-//!           listeners close; the store closes
+//! shutdown  /readyz turns 503 and /v1 refuses; a member of a cluster hands its actors and clients
+//!           to the others; gateway and actors end; requests under way end, listeners close; the
+//!           store closes
 //! ```
 
 use crate::control::Control;
@@ -14,7 +15,7 @@ use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
 use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
-use crate::{AppState, metrics};
+use crate::{AppState, admin, metrics};
 use rookery_cluster_config::Config;
 use rookery_store::StoreError;
 use std::fmt;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Connections that the metrics listener takes at a time.
@@ -136,13 +137,22 @@ impl Node {
         let seed = signing_seed(&store).await?;
         let identity =
             Identity::new(&config, cost, store.clone(), &seed).map_err(|_| StartError::Identity)?;
-        let gateway = Gateway::start(&config, &store).await.map_err(StartError::Gateway)?;
+        let gateway =
+            Gateway::start(&config, &store, http_addr).await.map_err(StartError::Gateway)?;
         let limits = config.limits;
         let attempts =
             Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
         let draining = AtomicBool::new(false);
-        let state =
-            Arc::new(AppState { config, http_addr, store, identity, gateway, attempts, draining });
+        let state = Arc::new(AppState {
+            config,
+            http_addr,
+            store,
+            identity,
+            gateway,
+            attempts,
+            draining,
+            leave: Notify::new(),
+        });
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -160,7 +170,7 @@ impl Node {
         if let (Some(listener), Some(handle)) = (metrics_listener, recorder) {
             metrics_addr = Some(bound(&listener, http_addr, "--metrics")?);
             let bounds = Bounds { connections: METRICS_CONNECTIONS, ..bounds };
-            let router = metrics::router(handle.clone());
+            let router = metrics::router(handle.clone(), admin::router(Arc::clone(&state)));
             tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
             tasks.spawn(until(stopped, metrics::upkeep(handle)));
         }
@@ -203,6 +213,11 @@ impl Node {
         self.state.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns when an operator asked the node to leave.
+    pub async fn asked_to_leave(&self) {
+        self.state.leave.notified().await;
+    }
+
     /// Returns when a part that the node can't do without has failed for good: the node must end.
     pub async fn failed(&self) {
         self.state.gateway.failed().await;
@@ -212,6 +227,8 @@ impl Node {
     /// for another node once this process lets go of the store's handles.
     pub async fn shutdown(mut self) {
         self.drain();
+        let spread = Duration::from_millis(self.state.config.cluster.drain_ms);
+        self.state.gateway.drain(spread).await;
         self.state.gateway.shutdown().await;
         if self.stop.send(true).is_err() {
             tracing::debug!("the accept loops had ended before");

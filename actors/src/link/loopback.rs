@@ -335,7 +335,7 @@ mod tests {
         let (b, peer_b, log_b) = node(&net, "b");
         let to_b = peer_b.key();
         assert_eq!(a.send(to_b, Bytes::from_static(b"0")), Err(LinkRefused::Unknown));
-        a.set_peers(vec![peer_a.clone(), peer_b.clone()]);
+        a.set_peers(vec![peer_a.clone(), peer_b]);
         assert!(!a.is_up(to_b));
         b.set_peers(vec![peer_a.clone()]);
         assert!(a.is_up(to_b));

@@ -13,11 +13,14 @@ use rookery_protocol::server::{
 };
 use rookery_protocol::{Change, ClientMsgId, ConversationId, Cursor, DeviceId, Entry, ServerFrame};
 use rookery_store::retention::device_cursor_plan;
-use rookery_store::{InboxPage, StoreError};
+use rookery_store::{InboxPage, Stamp, StoreError, Version};
 use std::sync::Arc;
 
 impl Session {
     pub(super) fn deliver(&mut self, now: Now, batch: &Arc<Batch>, out: &mut Vec<Effect>) {
+        if !self.sync.started {
+            return self.answer_own(batch, out);
+        }
         match self.sync.judge(batch) {
             Verdict::Ignore => {}
             Verdict::Missing => self.pull(out),
@@ -29,6 +32,17 @@ impl Session {
                 }
                 self.pass(batch, last, out);
                 self.timers.reconcile.get_or_insert(now.mono_ms + RECONCILE_MS);
+            }
+        }
+    }
+
+    /// Answers the session's own sends of a batch: without `Sync` nothing else is delivered.
+    fn answer_own(&mut self, batch: &Batch, out: &mut Vec<Effect>) {
+        for entry in &batch.entries {
+            if let Some(pending) = self.take_pending(entry.device, &entry.client_msg_id) {
+                let at = (entry.client_msg_id, entry.seq, entry.time_ms);
+                let frame = sent(pending.request, batch.conversation, at, false);
+                self.emit(frame.to_bytes(), 1, batch.version, out);
             }
         }
     }
@@ -67,7 +81,7 @@ impl Session {
             batch.frames.slice(start..)
         };
         self.sync.left(batch.conversation, batch.last());
-        self.emit(frames, count, out);
+        self.emit(frames, count, batch.version, out);
     }
 
     pub(super) fn take_pending(&mut self, device: DeviceId, id: &ClientMsgId) -> Option<Pending> {
@@ -105,9 +119,9 @@ impl Session {
         match page {
             Err(_) => self.pull_failed(now),
             Ok(InboxPage::TooFar { now: cursor }) => {
+                let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
                 self.sync.too_far(cursor);
                 self.note_cursor(now, cursor, out);
-                let request = self.sync.request.take().unwrap_or(0);
                 self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
                 self.went_live(now, false, out);
             }
@@ -115,7 +129,7 @@ impl Session {
                 let step = self.sync.page(&pointers, end, more);
                 for conversation in step.created {
                     let change = ConversationChanged { conversation, change: Change::Created };
-                    self.emit(ServerFrame::from(change).to_bytes(), 1, out);
+                    self.emit(ServerFrame::from(change).to_bytes(), 1, Version::default(), out);
                 }
                 if step.spans.is_empty() {
                     return self.followed(now, true, out);
@@ -151,7 +165,7 @@ impl Session {
             }
         }
         if count > 0 {
-            self.emit(Bytes::from(frames), count, out);
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
         self.pulled(now, count > 0, out);
     }
@@ -178,11 +192,23 @@ impl Session {
         if tell && let Some(cursor) = self.sync.cursor {
             self.note_cursor(now, cursor, out);
             let caught_up = CaughtUp { request: request.unwrap_or(0), cursor };
-            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, out);
+            let seen = Stamp(cursor.stamp).version();
+            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, seen, out);
         }
         for batch in held {
             self.deliver(now, &batch, out);
         }
+    }
+
+    /// What the client has not got is gone from the log, and it asked nothing: `TooFar` is not
+    /// counted, so it could be lost with the connection and the hole would stay unseen. In a new
+    /// session the client syncs, and is told for sure.
+    fn restart(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conn.take() {
+            self.timers.last_life_ms = now.mono_ms;
+            out.push(Effect::RefuseAttach(conn));
+        }
+        self.end(now, None, out);
     }
 
     /// The client is told a cursor. What it held before is noted in the store, where retention keeps
@@ -215,7 +241,8 @@ impl Session {
             ServerFrame::from(receipt).encode(&mut frames);
         }
         if self.stream.room() >= frames.len() {
-            self.emit(Bytes::from(frames), receipts.marks.len() as u64, out);
+            let count = receipts.marks.len() as u64;
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
     }
 
@@ -232,7 +259,7 @@ impl Session {
         }
         if change != Change::Created || self.sync.created(conversation) {
             let frame = ConversationChanged { conversation, change };
-            self.emit(ServerFrame::from(frame).to_bytes(), 1, out);
+            self.emit(ServerFrame::from(frame).to_bytes(), 1, Version::default(), out);
         }
     }
 }

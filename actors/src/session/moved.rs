@@ -94,19 +94,22 @@ impl Session {
 
     /// What became of sends to a former owner is not known: their clients ask again.
     pub(super) fn sends_moved(&mut self, slots: &SlotSet, out: &mut Vec<Effect>) {
-        let lost: Vec<(ClientMsgId, u32)> = self
+        let mut lost: Vec<(ClientMsgId, u32)> = self
             .pending
             .iter()
             .filter(|(_, pending)| slots.contains(rookery_store::slot_of(pending.conversation)))
             .map(|(id, pending)| (*id, pending.request))
             .collect();
+        // The order of a hash map must not reach the wire.
+        lost.sort_unstable();
         for (id, request) in lost {
             self.pending.remove(&id);
             self.error(request, ErrorCode::OutcomeUnknown, "the conversation has moved", out);
         }
     }
 
-    pub(super) fn drain(&self, alternates: &[String], out: &mut Vec<Effect>) {
+    pub(super) fn drain(&mut self, alternates: &[String], out: &mut Vec<Effect>) {
+        self.drained = true;
         let alternates = alternates.to_vec();
         let drain = Drain { reconnect_after_ms: 0, alternates };
         self.write(ServerFrame::from(drain).to_bytes(), out);

@@ -16,7 +16,7 @@ use rookery_protocol::{
     Change, ClientFrame, ClientMsgId, CloseCode, Direction, EntryKind, ErrorCode, MarkKind,
     ServerFrame, UserId,
 };
-use rookery_store::{ReadError, StoreError};
+use rookery_store::{ReadError, StoreError, Version};
 
 /// A client's typing news is passed on at most this often.
 const TYPING_MS: u64 = 250;
@@ -24,14 +24,22 @@ const TYPING_MS: u64 = 250;
 impl Session {
     pub(super) fn frame(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
         match frame {
+            // Of the session before this one, on the same connection: the client has not seen this
+            // one's `Welcome` yet, after which it syncs first.
+            ClientFrame::Ack(_) if !self.sync.started => {}
             ClientFrame::Ack(ack) => {
                 if !self.stream.ack(ack.received) {
-                    self.error(0, ErrorCode::BadAck, "more than was sent", out);
-                    return self.end(now, Some(CloseCode::ProtocolError), out);
+                    // Before `Sync` it may count the frames of a session that was lost: its client
+                    // has not seen the new `Welcome` yet.
+                    if self.sync.started {
+                        self.error(0, ErrorCode::BadAck, "more than was sent", out);
+                    }
+                    return;
                 }
                 if self.sync.behind {
                     self.timers.stuck = Some(now.mono_ms + super::STUCK_MS);
                 }
+                self.show(out);
                 self.pull(out);
             }
             ClientFrame::Sync(sync) => {
@@ -59,6 +67,7 @@ impl Session {
                 for user in unwatch.users {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
                         self.watched.swap_remove(at);
+                        self.unshown.remove(&user);
                         self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
                     }
                 }
@@ -86,6 +95,7 @@ impl Session {
             from: Origin { session: self.me, device },
             id: send.client_msg_id,
             retry: send.retry,
+            seen: self.stream.seen(),
             kind: send.kind,
             body: send.body,
         };
@@ -103,7 +113,7 @@ impl Session {
         match answer {
             SendAnswer::Duplicate { conversation, seq, time_ms } => {
                 let frame = sent(pending.request, conversation, (id, seq, time_ms), true);
-                self.emit(frame.to_bytes(), 1, out);
+                self.emit(frame.to_bytes(), 1, Version::default(), out);
             }
             SendAnswer::Failed(code) => self.error(pending.request, code, "", out),
         }

@@ -4,17 +4,17 @@
 
 mod cluster;
 mod inbox;
-mod kind;
 pub mod link;
 mod maintenance;
 mod outbox;
-mod query;
+#[cfg(feature = "poison")]
+mod poison;
 mod routing;
 mod shard;
 mod supervisor;
 mod system;
 
-pub use cluster::{ClusterConfig, Links};
+pub use cluster::{ClusterConfig, OnRevoked, StartLinks};
 pub use inbox::Full;
 pub use maintenance::Maintenance;
 pub use outbox::{Event, Outbox};

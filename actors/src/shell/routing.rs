@@ -4,10 +4,10 @@
 //! Without a cluster nothing here asks where a receiver is, and nothing is encoded.
 
 use super::inbox::Inbox;
-use super::kind::{Conversations, Presences, Sessions};
 use super::shard::Item;
 use super::system::Shared;
 use crate::cluster::{NodeId, Route, SlotSet, View};
+use crate::host::{Conversations, Presences, Sessions};
 use crate::link::NodeKey;
 use crate::message::{ConversationMsg, Envelope, PresenceMsg, SendAnswer, SessionMsg, SessionRef};
 use crate::wire::{self, Content, Header, News};

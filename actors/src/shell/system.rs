@@ -2,13 +2,14 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
-use super::kind::{Conversations, Kind, Presences, Sessions};
 use super::maintenance::{Maintainer, Maintenance};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
 use crate::cluster::{NodeId, Phase, Refused, View};
+use crate::host::{Conversations, Kind, Presences, Sessions};
+use crate::link::NodeKey;
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;
@@ -33,6 +34,8 @@ const MAX_READS: usize = 64;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a node may take to leave placement, or its cluster.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last clients of a draining node may take to go, at least.
+const LAST_CLIENTS: Duration = Duration::from_secs(3);
 /// In how many parts the clients of a draining node are told to go.
 const WAVES: u64 = 10;
 /// How long the actors may take to finish when the node ends.
@@ -65,7 +68,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
+pub(super) type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
 
 /// What all shards of a node share.
 pub(super) struct Shared {
@@ -180,7 +183,7 @@ impl Shared {
 /// The running actors of a node.
 #[derive(Clone)]
 pub struct ActorSystem {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     root: ActorRef<super::supervisor::Command>,
     ended: watch::Receiver<bool>,
 }
@@ -272,6 +275,12 @@ impl ActorSystem {
         self.shared.cluster.as_ref().map(Cluster::view)
     }
 
+    /// Whether there is a link to another node.
+    #[must_use]
+    pub fn is_linked(&self, node: NodeKey) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
+    }
+
     /// WebSocket addresses for a client, best first; none when this node works alone.
     #[must_use]
     pub fn endpoints(&self, user: Option<UserId>) -> Vec<String> {
@@ -347,9 +356,19 @@ impl ActorSystem {
         if alternates.is_empty() {
             return;
         }
+        tokio::select! {
+            () = self.shared.sessions_ended() => {}
+            () = self.send_away(&alternates, spread) => {
+                tracing::info!("some clients did not leave when they were asked to");
+            }
+        }
+    }
+
+    /// Tells all clients to go, in waves, and gives the last of them time to.
+    async fn send_away(&self, alternates: &Arc<[String]>, spread: Duration) {
         for wave in 0..WAVES {
             for inbox in &self.shared.sessions {
-                let alternates = Arc::clone(&alternates);
+                let alternates = Arc::clone(alternates);
                 inbox.push(Item::Each(Arc::new(move |key: SessionRef, _: &_| {
                     let meant = key.session.0 % WAVES == wave;
                     meant.then(|| SessionMsg::Drain(Arc::clone(&alternates)))
@@ -357,9 +376,7 @@ impl ActorSystem {
             }
             tokio::time::sleep(spread / u32::try_from(WAVES).unwrap_or(1)).await;
         }
-        if tokio::time::timeout(spread, self.shared.sessions_ended()).await.is_err() {
-            tracing::info!("some clients did not leave when they were asked to");
-        }
+        tokio::time::sleep(spread.max(LAST_CLIENTS)).await;
     }
 
     /// Resolves when the supervision tree has ended, on purpose or because it gave up.
@@ -370,6 +387,10 @@ impl ActorSystem {
 
     /// Ends sessions, then writes what conversations still hold, then stops the tree.
     pub async fn shutdown(&self) {
+        if *self.ended.borrow() {
+            // The tree gave up: nobody is left to finish anything.
+            return;
+        }
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));

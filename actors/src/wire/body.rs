@@ -41,6 +41,7 @@ struct SendBody<'a> {
     device: DeviceId,
     id: ClientMsgId,
     retry: bool,
+    seen: u64,
     kind: EntryKind,
     body: &'a [u8],
 }
@@ -140,6 +141,7 @@ fn conversation(
                 device: send.from.device,
                 id: send.id,
                 retry: send.retry,
+                seen: send.seen.0,
                 kind: send.kind,
                 body: &send.body,
             };
@@ -323,6 +325,7 @@ fn to_conversation(kind: u8, body: &Bytes) -> Result<Envelope, WireError> {
                 from: Origin { session: send.from.into(), device: send.device },
                 id: send.id,
                 retry: send.retry,
+                seen: Version(send.seen),
                 kind: send.kind,
                 body: send.body.to_vec(),
             };

@@ -46,6 +46,7 @@ fn every_kind() -> Vec<Envelope> {
         from: Origin { session: away, device: DeviceId(4) },
         id: ClientMsgId([1; 16]),
         retry: true,
+        seen: Version(6),
         kind: EntryKind::Text,
         body: b"hello".to_vec(),
     };

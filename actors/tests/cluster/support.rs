@@ -8,7 +8,7 @@ use rookery_actors::link::{LinkOut, Loopback, NodeKey, OnMessage, OnNotice};
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::session::Settings;
 use rookery_actors::shell::{
-    ActorSystem, ClusterConfig, Event, Links, Maintenance, Outbox, StartError, SystemConfig,
+    ActorSystem, ClusterConfig, Event, Maintenance, Outbox, StartError, StartLinks, SystemConfig,
 };
 use rookery_actors::{ConnId, Envelope, SessionMsg, SessionRef};
 use rookery_protocol::client::{Send, Sync};
@@ -38,7 +38,7 @@ fn unique() -> u64 {
 
 struct InProcess(Loopback);
 
-impl Links for InProcess {
+impl StartLinks for InProcess {
     fn start(
         &self,
         own: NodeKey,

@@ -1,4 +1,5 @@
-//! The operators' tools: `store check`, `backup`, `restore`, `migrate`.
+//! The operators' tools: `store check`, `backup`, `restore`, `migrate`, `cluster status`, `drain`,
+//! `dev`; `cert` lives beside, in a module of its own.
 //!
 //! Each is one file: its flags, what it does, what it prints. Results go to stdout, progress and
 //! failures to stderr. Exit codes: 0 done (and nothing found), 1 it could not be done, 2 wrong
@@ -6,18 +7,23 @@
 
 mod backup;
 mod check;
+mod cluster;
+mod dev;
 mod migrate;
 mod restore;
 
 pub use backup::Backup;
 pub use check::Check;
+pub use cluster::{Drain, Status};
+pub use dev::Dev;
 pub use migrate::Migrate;
 pub use restore::Restore;
 
+use crate::cert::Cert;
 use crate::log;
 use crate::place::Place;
 use clap::Args;
-use rookery_cluster_config::{FlagValue, Log, LogFormat, LogLevel, Sources};
+use rookery_cluster_config::{Config, FlagValue, Log, LogFormat, LogLevel, Sources};
 use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
@@ -41,6 +47,14 @@ pub enum Tool {
     Restore(Restore),
     /// `migrate`
     Migrate(Migrate),
+    /// `cluster status`
+    Status(Status),
+    /// `drain`
+    Drain(Drain),
+    /// `cert`
+    Cert(Cert),
+    /// `dev`
+    Dev(Dev),
 }
 
 /// Why a tool ended without doing its work: the exit code, and one line that names the remedy.
@@ -71,6 +85,16 @@ impl Tool {
                     Self::Backup(backup) => backup.run(&mut out).await,
                     Self::Restore(restore) => restore.run(&mut out).await,
                     Self::Migrate(migrate) => migrate.run(&mut out).await,
+                    Self::Status(status) => status.run(&mut out),
+                    Self::Drain(drain) => drain.run(&mut out),
+                    Self::Cert(cert) => match cert.run() {
+                        Ok(told) => {
+                            say(&mut out, told.trim_end());
+                            Ok(ExitCode::SUCCESS)
+                        }
+                        Err(error) => Err(Failure::new(error)),
+                    },
+                    Self::Dev(dev) => dev.run(&mut out).await,
                 }
             }),
         };
@@ -104,15 +128,20 @@ impl Which {
             return Ok(place);
         }
         let data = self.data.map(|value| FlagValue { flag: "--data", key: "node.data_dir", value });
-        let environment = std::env::vars_os()
-            .map(|(name, value)| (lossy(name), lossy(value)))
-            .filter(|(name, _)| name.starts_with("ROOKERY_"))
-            .collect();
-        let sources = Sources { file: self.config, environment, flags: data.into_iter().collect() };
-        let loaded = rookery_cluster_config::load(&sources)
-            .map_err(|faults| Failure { code: WRONG_CONFIGURATION, text: faults.to_string() })?;
-        Ok(Place::configured(&loaded.config))
+        Ok(Place::configured(&configured(self.config, data)?))
     }
+}
+
+/// The node's configuration, as its file, the environment and a flag make it.
+fn configured(file: Option<PathBuf>, flag: Option<FlagValue>) -> Result<Config, Failure> {
+    let environment = std::env::vars_os()
+        .map(|(name, value)| (lossy(name), lossy(value)))
+        .filter(|(name, _)| name.starts_with("ROOKERY_"))
+        .collect();
+    let sources = Sources { file, environment, flags: flag.into_iter().collect() };
+    let loaded = rookery_cluster_config::load(&sources)
+        .map_err(|faults| Failure { code: WRONG_CONFIGURATION, text: faults.to_string() })?;
+    Ok(loaded.config)
 }
 
 fn lossy(text: std::ffi::OsString) -> String {

@@ -33,3 +33,5 @@ mod retention;
 mod sendable;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod writers;

@@ -7,7 +7,7 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::retention::{Policy, Removed, Sweep, device_cursor_plan};
 use rookery_store::{DeviceRow, Engine, InboxPage, Store, StoreError, append, keys};
 
-on_both_engines!(
+on_every_engine!(
     expired_messages_go_and_the_floor_tells
     a_conversation_can_keep_its_messages_longer_shorter_or_for_ever
     dedupe_rows_go_after_the_horizon_of_their_commit

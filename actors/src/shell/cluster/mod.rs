@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
 /// Starts the links of a node for one life.
-pub trait Links: Send + Sync {
-    /// Links of the node that lives as `own`. Those of a former life have been let go.
+pub trait StartLinks: Send + Sync {
+    /// StartLinks of the node that lives as `own`. Those of a former life have been let go.
     fn start(
         &self,
         own: NodeKey,
@@ -43,7 +43,7 @@ pub struct ClusterConfig {
     /// How often it renews, and how long a silent node is borne.
     pub timing: Timing,
     /// How it reaches others.
-    pub links: Arc<dyn Links>,
+    pub links: Arc<dyn StartLinks>,
     /// Told before the sessions of a revoked device end.
     pub on_revoked: OnRevoked,
 }
@@ -195,6 +195,12 @@ impl Cluster {
             address: member.lease.link.clone(),
         });
         links.set_peers(peers.collect());
+    }
+
+    /// Whether a node is linked.
+    pub(in crate::shell) fn is_up(&self, node: NodeKey) -> bool {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().is_some_and(|links| links.is_up(node))
     }
 
     /// Whether all active members are linked.

@@ -22,7 +22,7 @@
 //! | its listener can't be switched off, and listens on all addresses | it is bound to loopback, and its TLS refuses everybody |
 //! | chooses between two sessions of the same names by lot, so a peer that comes back may lose to its dead self | the incarnation is in the name; the lower name dials; the older connection is ended, and waited for, first |
 //! | authenticates by a cookie, not by who is there | mutual TLS bound to names; the cookie is no secret; the session's name is compared with the certified one |
-//! | ends an actor whose message can't be decoded | decoding to [`router`]'s message can't fail; frames are decoded by our own code after that |
+//! | drops a message that can't be decoded without counting it | decoding to [`router`]'s message can't fail; frames are decoded by our own code after that |
 //! | gives remote actors no address but groups and names, which are one name space a process | routers tell their numbers in the greeting, and are looked up among the session's children |
 //! | stopping or killing a reference to a remote actor ends the local stand-in, for all | nobody does: connections are ended by ending the stream beneath ([`pipe`]) |
 //!

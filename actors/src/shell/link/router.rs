@@ -34,7 +34,7 @@ impl Message for RouterMsg {
         }
     }
 
-    // Never an error: ractor ends an actor whose message can't be read, and then any peer could.
+    // Never an error: ractor would drop the message, and nobody would count it.
     fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
         Ok(match message {
             SerializedMessage::Cast { args, .. } => Self::Frame(args),

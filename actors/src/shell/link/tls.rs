@@ -7,7 +7,7 @@
 use crate::link::names;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage};
 
 /// Where a node's certificates are, PEM files each (`rookery cert` makes them).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,17 @@ fn stamps(files: &TlsFiles) -> Stamps {
         .map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
 }
 
+/// What every peer will ask: is it of this authority, and is it its time?
+fn verify(chain: &[CertificateDer<'_>], roots: &RootCertStore) -> Result<(), webpki::Error> {
+    let (own, intermediates) = chain.split_first().ok_or(webpki::Error::BadDer)?;
+    let (own, now) = (EndEntityCert::try_from(own)?, UnixTime::now());
+    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+        let algorithms = webpki::ALL_VERIFICATION_ALGS;
+        own.verify_for_usage(algorithms, &roots.roots, intermediates, now, usage, None, None)?;
+    }
+    Ok(())
+}
+
 fn load(files: &TlsFiles, cluster: &str, name: &str) -> Result<Loaded, TlsError> {
     let wrong = |path: &PathBuf| {
         let path = path.display().to_string();
@@ -147,6 +158,7 @@ fn load(files: &TlsFiles, cluster: &str, name: &str) -> Result<Loaded, TlsError>
         let expected = names::certified(cluster, name);
         return Err(refused(&format_args!("it is not for {expected}")));
     }
+    verify(&chain, &roots).map_err(|error| refused(&error))?;
     let roots = Arc::new(roots);
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
         .build()
