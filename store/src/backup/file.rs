@@ -183,7 +183,6 @@ pub struct Reader<R> {
     last_key: Bytes,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one for each file that is read")]
 enum Summed {
     Counting(Box<Tally>),
     Ended(Totals),
