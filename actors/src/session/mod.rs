@@ -22,7 +22,7 @@ use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
 use rookery_protocol::{
-    ClientMsgId, CloseCode, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+    ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, ErrorCode, ServerFrame, UserId,
 };
 use rookery_store::Version;
 use std::collections::{BTreeSet, HashMap};
@@ -40,8 +40,13 @@ const SEND_UNKNOWN_MS: u64 = 8_000;
 const RENEW_MS: u64 = 60_000;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
 const WATCH_RENEWALS: u8 = 5;
+/// The cursor the client holds is noted in the store at most so often, and with each sync.
+const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
+/// A session whose client was sent to another node waits for it no longer than this: until the
+/// client's next session is known, so that its user doesn't seem to leave.
+const DRAINED_MS: u64 = 1_500;
 /// A client that is behind and acknowledges nothing for this long is closed.
 const STUCK_MS: u64 = 60_000;
 
@@ -75,10 +80,16 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    /// The cursor the client is known to hold; what it missed from there on is kept for it.
+    held: Option<Cursor>,
+    /// When that was last noted in the store, monotonic milliseconds.
+    noted_ms: Option<u64>,
     moved: Option<Box<moved::Moved>>,
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
     renewals: u8,
+    /// The client was told to go to another node.
+    drained: bool,
     timers: Timers,
 }
 
@@ -119,9 +130,12 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            held: None,
+            noted_ms: None,
             moved: None,
             unshown: BTreeSet::new(),
             renewals: 0,
+            drained: false,
             timers: Timers::default(),
         }
     }
@@ -279,7 +293,9 @@ impl Session {
         if self.conn == Some(conn) {
             self.conn = None;
             self.timers.last_life_ms = last_life_ms;
-            self.timers.expire = Some(last_life_ms + u64::from(self.settings.grace_ms));
+            let grace_ms = u64::from(self.settings.grace_ms);
+            let grace_ms = if self.drained { grace_ms.min(DRAINED_MS) } else { grace_ms };
+            self.timers.expire = Some(last_life_ms + grace_ms);
             self.timers.stuck = None;
         }
     }

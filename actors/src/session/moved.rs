@@ -108,7 +108,8 @@ impl Session {
         }
     }
 
-    pub(super) fn drain(&self, alternates: &[String], out: &mut Vec<Effect>) {
+    pub(super) fn drain(&mut self, alternates: &[String], out: &mut Vec<Effect>) {
+        self.drained = true;
         let alternates = alternates.to_vec();
         let drain = Drain { reconnect_after_ms: 0, alternates };
         self.write(ServerFrame::from(drain).to_bytes(), out);

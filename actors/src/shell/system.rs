@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
+use super::maintenance::{Maintainer, Maintenance};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
@@ -33,6 +34,8 @@ const MAX_READS: usize = 64;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a node may take to leave placement, or its cluster.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last clients of a draining node may take to go, at least.
+const LAST_CLIENTS: Duration = Duration::from_secs(3);
 /// In how many parts the clients of a draining node are told to go.
 const WAVES: u64 = 10;
 /// How long the actors may take to finish when the node ends.
@@ -47,6 +50,8 @@ pub struct SystemConfig {
     pub owner: Owner,
     /// What all sessions share.
     pub settings: Settings,
+    /// What is swept out of the store.
+    pub maintenance: Maintenance,
     /// None: this node works alone.
     pub cluster: Option<ClusterConfig>,
 }
@@ -212,6 +217,7 @@ impl ActorSystem {
         });
         // Ended in reverse: connections first, what they rely on last.
         let mut children = vec![
+            maintenance_child(&shared.store, config.maintenance),
             Child::supervisor("presence", shard_children(&shared, &shared.presences)),
             Child::supervisor("conversations", shard_children(&shared, &shared.conversations)),
             Child::supervisor("gateway", shard_children(&shared, &shared.sessions)),
@@ -350,9 +356,19 @@ impl ActorSystem {
         if alternates.is_empty() {
             return;
         }
+        tokio::select! {
+            () = self.shared.sessions_ended() => {}
+            () = self.send_away(&alternates, spread) => {
+                tracing::info!("some clients did not leave when they were asked to");
+            }
+        }
+    }
+
+    /// Tells all clients to go, in waves, and gives the last of them time to.
+    async fn send_away(&self, alternates: &Arc<[String]>, spread: Duration) {
         for wave in 0..WAVES {
             for inbox in &self.shared.sessions {
-                let alternates = Arc::clone(&alternates);
+                let alternates = Arc::clone(alternates);
                 inbox.push(Item::Each(Arc::new(move |key: SessionRef, _: &_| {
                     let meant = key.session.0 % WAVES == wave;
                     meant.then(|| SessionMsg::Drain(Arc::clone(&alternates)))
@@ -360,9 +376,7 @@ impl ActorSystem {
             }
             tokio::time::sleep(spread / u32::try_from(WAVES).unwrap_or(1)).await;
         }
-        if tokio::time::timeout(spread, self.shared.sessions_ended()).await.is_err() {
-            tracing::info!("some clients did not leave when they were asked to");
-        }
+        tokio::time::sleep(spread.max(LAST_CLIENTS)).await;
     }
 
     /// Resolves when the supervision tree has ended, on purpose or because it gave up.
@@ -459,6 +473,17 @@ fn weight(msg: &SessionMsg) -> Option<usize> {
         }
         _ => Some(MESSAGE_BYTES),
     }
+}
+
+fn maintenance_child(store: &Store, maintenance: Maintenance) -> Child {
+    let store = store.clone();
+    Child::new("maintenance", move |parent| {
+        let arguments = (store.clone(), maintenance);
+        Box::pin(async move {
+            let (actor, _) = Maintainer::spawn_linked(None, Maintainer, arguments, parent).await?;
+            Ok(actor.get_cell())
+        })
+    })
 }
 
 fn shard_children<K: Kind>(shared: &Arc<Shared>, inboxes: &Inboxes<K>) -> Vec<Child> {

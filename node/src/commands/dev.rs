@@ -73,7 +73,12 @@ impl Dev {
             }
         }
         say(out, "ending");
+        // All nodes at once: none needs to hand anything to another. Then the store.
+        parts.iter().skip(1).for_each(Part::terminate);
         while let Some(part) = parts.pop() {
+            if parts.is_empty() {
+                part.terminate();
+            }
             part.end();
         }
         started.map(|()| ExitCode::SUCCESS)
@@ -172,15 +177,19 @@ impl Dev {
 }
 
 impl Part {
-    fn end(mut self) {
-        if self.ended {
-            return;
-        }
+    fn terminate(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid
+        // Not once it was waited for: its number may be another process's by now.
+        if let Some(pid) = pid.filter(|_| !self.ended)
             && kill_process(pid, Signal::TERM).is_err()
         {
             tracing::debug!(self.name, "had ended before");
+        }
+    }
+
+    fn end(mut self) {
+        if self.ended {
+            return;
         }
         if let Err(error) = self.child.wait() {
             tracing::warn!(self.name, %error, "can't be waited for");
