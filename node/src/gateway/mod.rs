@@ -120,7 +120,6 @@ impl Gateway {
                 }),
             ),
             maintenance: maintenance(&config.retention),
-            cluster: None,
         };
         let started = ActorSystem::start(store.clone(), system).await;
         Ok(Self {
