@@ -13,8 +13,9 @@
 //! ```
 //!
 //! A panic in a virtual actor drops that actor alone; it is rebuilt from the store when the next
-//! message for it comes. A shard that fails is restarted by its supervisor with back-off; its
-//! inbox outlives it, its actors come back lazily. A supervisor whose children fail more often
+//! message for it comes, a conversation not before every commit of its predecessor is known, and
+//! one that keeps panicking is left alone for a while. A shard that fails is restarted by its
+//! supervisor with back-off; its inbox outlives it, its actors come back lazily. A supervisor whose children fail more often
 //! than its intensity allows fails itself, up to the root, which ends the node.
 //!
 //! How a message travels: `Session` checks it and tells `Conversation`, which gives it a place in
