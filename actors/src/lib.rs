@@ -8,7 +8,8 @@
 //! root (one-for-one)
 //! |- gateway        session shards        Session, one per connected device
 //! |- conversations  conversation shards   Conversation, one per active conversation
-//! `- presence       presence shards       Presence, one per user who is online or watched
+//! |- presence       presence shards       Presence, one per user who is online or watched
+//! `- maintenance    retention              sweeps the store, now and then
 //! ```
 //!
 //! A panic in a virtual actor drops that actor alone; it is rebuilt from the store when the next

@@ -7,7 +7,7 @@ mod support;
 
 use ractor::registry::pid_registry::get_all_pids;
 use rookery_actors::session::Settings;
-use rookery_actors::shell::{ActorSystem, SystemConfig};
+use rookery_actors::shell::{ActorSystem, Maintenance, SystemConfig};
 use rookery_store::Store;
 use rookery_store::memory::MemoryEngine;
 use support::{Authority, Node};
@@ -22,6 +22,7 @@ async fn only_the_routers_of_a_node_are_remotable() {
         shards: 4,
         owner: node.key().into(),
         settings: Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: "a".into() },
+        maintenance: Maintenance::default(),
         cluster: None,
     };
     let system = ActorSystem::start(store, config).await.unwrap();

@@ -75,6 +75,8 @@ const fn switch(path: &'static str, set: fn(&mut Config, bool)) -> Key {
 
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_S: u64 = 366 * 24 * 3_600;
+/// Ten years, for what is kept.
+const MAX_DAYS: u64 = 3_653;
 const WORKERS: (u64, u64, &str) = (0, 1024, "workers; 0: the machine decides");
 
 /// All keys, in the order of the example file.
@@ -173,6 +175,15 @@ pub static KEYS: &[Key] = &[
         put(&mut c.store.socket, optional(v, path))
     }),
     whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
+    whole("retention.messages_days", (0, MAX_DAYS, "days; 0: for ever"), |c, v| {
+        c.retention.messages_days = v;
+    }),
+    // Clients are promised a week.
+    whole("retention.dedupe_days", (7, 366, "days"), |c, v| c.retention.dedupe_days = v),
+    whole("retention.device_absent_days", (1, MAX_DAYS, "days"), |c, v| {
+        c.retention.device_absent_days = v;
+    }),
+    whole("retention.interval_s", (1, 7 * 86_400, "seconds"), |c, v| c.retention.interval_s = v),
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
     whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
     whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),

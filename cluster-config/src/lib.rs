@@ -20,5 +20,5 @@ pub use keys::{KEYS, Key};
 pub use load::{FlagValue, Loaded, Sources, load};
 pub use model::{
     Cluster, Config, Count, Engine, Http, Limits, Log, LogFormat, LogLevel, Metrics, Node,
-    Passwords, Sessions, Shards, SignUp, Store, Tokens,
+    Passwords, Retention, Sessions, Shards, SignUp, Store, Tokens,
 };

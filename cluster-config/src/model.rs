@@ -24,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where data lies.
     pub store: Store,
+    /// What is kept for how long.
+    pub retention: Retention,
     /// How many shards host the actors.
     pub shards: Shards,
     /// Which other nodes there are.
@@ -303,6 +305,25 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         Self { engine: Engine::Embedded, path: None, socket: None, cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// Section `retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days that messages are kept; 0: for ever.
+    pub messages_days: u64,
+    /// Days that the answer to a sent message is kept for its retries.
+    pub dedupe_days: u64,
+    /// Days without a sign of life after which nothing is kept for a device to catch up with.
+    pub device_absent_days: u64,
+    /// Seconds between two rounds of removing.
+    pub interval_s: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { messages_days: 0, dedupe_days: 7, device_absent_days: 30, interval_s: 3_600 }
     }
 }
 

@@ -5,6 +5,10 @@ use rookery_store::embedded::{self, EmbeddedConfig, EmbeddedEngine, Health};
 use rookery_store::engine::AnyEngine;
 use rookery_store::shared::{ConnectError, SharedConfig, SharedEngine};
 use std::fmt;
+use std::time::Duration;
+
+/// Longest write that senders wait for: with it they are refused within two seconds.
+const STALL: Duration = Duration::from_millis(1500);
 
 /// The store on any of its engines.
 pub type Store = rookery_store::Store<AnyEngine>;
@@ -61,6 +65,7 @@ pub fn open(config: &Config) -> Result<Store, OpenError> {
 pub(crate) fn open_embedded(config: &Config) -> Result<EmbeddedEngine, embedded::OpenError> {
     let mut embedded = EmbeddedConfig::new(config.store_dir());
     embedded.cache_bytes = config.store.cache_bytes;
+    embedded.stall = STALL;
     EmbeddedEngine::open(&embedded)
 }
 
@@ -77,6 +82,7 @@ pub(crate) fn trouble(store: &Store) -> Option<String> {
 pub(crate) fn unhealthy(engine: &EmbeddedEngine) -> Option<String> {
     match engine.health() {
         Health::Healthy => None,
+        Health::Waiting(why) => Some(format!("the store takes no commits for now: {why}")),
         Health::Failed(why) => Some(format!("the store failed to write: {why}")),
         Health::Closed => Some("the store is closed".to_owned()),
     }

@@ -1,7 +1,8 @@
 //! The kinds of rows as a table: what tools that walk the whole store need to know of each tag.
 //!
 //! The keys themselves are built in `keys`; a test holds the two to each other. A tool that meets
-//! a tag which isn't here says so, and carries its rows along rather than lose them.
+//! a tag which isn't here says so, and carries its rows along rather than lose them. Why which row
+//! travels is told to operators in `OPERATING.md`.
 
 use crate::keys;
 use bytes::Bytes;

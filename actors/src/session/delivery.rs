@@ -1,7 +1,9 @@
 //! What a session passes on: live batches, pulls from the store, receipts. Pure.
 
 use super::sync::{PULL_POINTERS, Verdict};
-use super::{MIN_WINDOW_BYTES, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL};
+use super::{
+    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL,
+};
 use crate::effect::{Effect, Query};
 use crate::message::{Batch, BatchEntry, Receipts};
 use crate::time::Now;
@@ -9,7 +11,8 @@ use bytes::Bytes;
 use rookery_protocol::server::{
     Behind, CaughtUp, ConversationChanged, Message, Receipt, Sent, TooFar,
 };
-use rookery_protocol::{Change, ClientMsgId, ConversationId, DeviceId, Entry, ServerFrame};
+use rookery_protocol::{Change, ClientMsgId, ConversationId, Cursor, DeviceId, Entry, ServerFrame};
+use rookery_store::retention::device_cursor_plan;
 use rookery_store::{InboxPage, Stamp, StoreError, Version};
 use std::sync::Arc;
 
@@ -118,6 +121,7 @@ impl Session {
             Ok(InboxPage::TooFar { now: cursor }) => {
                 let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
                 self.sync.too_far(cursor);
+                self.note_cursor(now, cursor, out);
                 self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
                 self.went_live(now, false, out);
             }
@@ -186,6 +190,7 @@ impl Session {
         let held = self.sync.go_live();
         let request = self.sync.request.take();
         if tell && let Some(cursor) = self.sync.cursor {
+            self.note_cursor(now, cursor, out);
             let caught_up = CaughtUp { request: request.unwrap_or(0), cursor };
             let seen = Stamp(cursor.stamp).version();
             self.emit(ServerFrame::from(caught_up).to_bytes(), 1, seen, out);
@@ -204,6 +209,21 @@ impl Session {
             out.push(Effect::RefuseAttach(conn));
         }
         self.end(now, None, out);
+    }
+
+    /// The client is told a cursor. What it held before is noted in the store, where retention keeps
+    /// everything from there on for it: the one just told may get lost with the connection.
+    fn note_cursor(&mut self, now: Now, told: Cursor, out: &mut Vec<Effect>) {
+        // After another epoch's cursor only the one just told is good.
+        let held = self.held.replace(told).filter(|held| held.epoch == told.epoch);
+        let due = self.noted_ms.is_none_or(|at| now.mono_ms >= at.saturating_add(NOTE_MS));
+        if let (Some(device), true) = (self.device(), due) {
+            self.noted_ms = Some(now.mono_ms);
+            let held = held.unwrap_or(told);
+            let plan = device_cursor_plan(self.me.user, device, held, now.unix_ms);
+            // Nobody waits for the outcome: a note that got lost keeps more, not less.
+            out.push(Effect::Commit { token: 0, plan });
+        }
     }
 
     pub(super) fn pull_failed(&mut self, now: Now) {

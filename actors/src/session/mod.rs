@@ -22,7 +22,7 @@ use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
 use rookery_protocol::{
-    ClientMsgId, CloseCode, ConversationId, DeviceId, ErrorCode, ServerFrame, UserId,
+    ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, ErrorCode, ServerFrame, UserId,
 };
 use rookery_store::Version;
 use std::collections::{BTreeSet, HashMap};
@@ -40,6 +40,8 @@ const SEND_UNKNOWN_MS: u64 = 8_000;
 const RENEW_MS: u64 = 60_000;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
 const WATCH_RENEWALS: u8 = 5;
+/// The cursor the client holds is noted in the store at most so often, and with each sync.
+const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
 /// A session whose client was sent to another node waits for it no longer than this: until the
@@ -78,12 +80,16 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    /// The cursor the client is known to hold; what it missed from there on is kept for it.
+    held: Option<Cursor>,
+    /// When that was last noted in the store, monotonic milliseconds.
+    noted_ms: Option<u64>,
     moved: Option<Box<moved::Moved>>,
-    /// The client was told to go to another node.
-    drained: bool,
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
     renewals: u8,
+    /// The client was told to go to another node.
+    drained: bool,
     timers: Timers,
 }
 
@@ -124,10 +130,12 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            held: None,
+            noted_ms: None,
             moved: None,
-            drained: false,
             unshown: BTreeSet::new(),
             renewals: 0,
+            drained: false,
             timers: Timers::default(),
         }
     }

@@ -43,6 +43,8 @@ impl Session {
                 self.pull(out);
             }
             ClientFrame::Sync(sync) => {
+                self.held = sync.cursor;
+                self.noted_ms = None;
                 self.sync.start(sync.request, sync.cursor);
                 self.timers.retry = None;
                 self.pull(out);

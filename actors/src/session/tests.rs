@@ -449,3 +449,35 @@ fn a_quiet_session_looks_into_its_inbox_from_time_to_time() {
         |effect: &Effect| matches!(effect, Effect::Query { token, .. } if token & TOKEN_PULL != 0);
     assert!(effects.iter().any(pulls), "a hint may have been lost without a trace: {effects:?}");
 }
+
+/// The cursors that were noted in the store.
+fn noted(effects: &[Effect]) -> Vec<rookery_store::Plan> {
+    let plan = |effect: &Effect| match effect {
+        Effect::Commit { plan, .. } => Some(plan.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(plan).collect()
+}
+
+#[test]
+fn the_cursor_a_client_holds_is_noted_with_each_sync_and_then_seldom() {
+    let mut this = Actor::attached();
+    let note = |held: u64, unix_ms: u64| {
+        vec![rookery_store::retention::device_cursor_plan(ME.user, DEVICE, cursor(held), unix_ms)]
+    };
+    this.frame(ClientFrame::Sync(Sync { request: 1, cursor: Some(cursor(5)) }));
+    assert_eq!(noted(&this.pulled(1, &[])), note(5, 1_000_000), "what it came with");
+    let mut generation = 1;
+    for (mono_ms, wanted) in [(20_000, vec![]), (3_700_000, note(2, 4_700_000))] {
+        this.mono_ms = mono_ms;
+        this.on(batch(1..=1));
+        generation += 1;
+        assert_eq!(noted(&this.pulled(generation, &[])), wanted, "at {mono_ms}");
+    }
+    this.frame(ClientFrame::Sync(Sync { request: 2, cursor: None }));
+    assert_eq!(
+        noted(&this.pulled(generation + 1, &[])),
+        note(generation + 1, 4_700_000),
+        "a new one"
+    );
+}

@@ -5,6 +5,7 @@
 mod cluster;
 mod inbox;
 pub mod link;
+mod maintenance;
 mod outbox;
 #[cfg(feature = "poison")]
 mod poison;
@@ -15,5 +16,6 @@ mod system;
 
 pub use cluster::{ClusterConfig, OnRevoked, StartLinks};
 pub use inbox::Full;
+pub use maintenance::Maintenance;
 pub use outbox::{Event, Outbox};
 pub use system::{ActorSystem, StartError, SystemConfig};

@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
+use super::maintenance::{Maintainer, Maintenance};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
@@ -49,6 +50,8 @@ pub struct SystemConfig {
     pub owner: Owner,
     /// What all sessions share.
     pub settings: Settings,
+    /// What is swept out of the store.
+    pub maintenance: Maintenance,
     /// None: this node works alone.
     pub cluster: Option<ClusterConfig>,
 }
@@ -214,6 +217,7 @@ impl ActorSystem {
         });
         // Ended in reverse: connections first, what they rely on last.
         let mut children = vec![
+            maintenance_child(&shared.store, config.maintenance),
             Child::supervisor("presence", shard_children(&shared, &shared.presences)),
             Child::supervisor("conversations", shard_children(&shared, &shared.conversations)),
             Child::supervisor("gateway", shard_children(&shared, &shared.sessions)),
@@ -469,6 +473,17 @@ fn weight(msg: &SessionMsg) -> Option<usize> {
         }
         _ => Some(MESSAGE_BYTES),
     }
+}
+
+fn maintenance_child(store: &Store, maintenance: Maintenance) -> Child {
+    let store = store.clone();
+    Child::new("maintenance", move |parent| {
+        let arguments = (store.clone(), maintenance);
+        Box::pin(async move {
+            let (actor, _) = Maintainer::spawn_linked(None, Maintainer, arguments, parent).await?;
+            Ok(actor.get_cell())
+        })
+    })
 }
 
 fn shard_children<K: Kind>(shared: &Arc<Shared>, inboxes: &Inboxes<K>) -> Vec<Child> {

@@ -8,7 +8,7 @@ use rookery_actors::link::{LinkOut, Loopback, NodeKey, OnMessage, OnNotice};
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::session::Settings;
 use rookery_actors::shell::{
-    ActorSystem, ClusterConfig, Event, Outbox, StartError, StartLinks, SystemConfig,
+    ActorSystem, ClusterConfig, Event, Maintenance, Outbox, StartError, StartLinks, SystemConfig,
 };
 use rookery_actors::{ConnId, Envelope, SessionMsg, SessionRef};
 use rookery_protocol::client::{Send, Sync};
@@ -96,7 +96,9 @@ impl World {
         change(&mut cluster);
         let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: name.into() };
         let owner = Owner { node: NodeKey::number(name), incarnation: 1_000 + unique() };
-        let config = SystemConfig { shards: 2, owner, settings, cluster: Some(cluster) };
+        let maintenance = Maintenance::default();
+        let config =
+            SystemConfig { shards: 2, owner, settings, maintenance, cluster: Some(cluster) };
         let system = runtime.block_on(ActorSystem::start(self.store.clone(), config))?;
         Ok(Node { system, revoked, runtime: Some(runtime), net: self.net.clone() })
     }

@@ -9,7 +9,7 @@
 
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::session::Settings;
-use rookery_actors::shell::{ActorSystem, Event, Outbox, SystemConfig};
+use rookery_actors::shell::{ActorSystem, Event, Maintenance, Outbox, SystemConfig};
 use rookery_actors::{ConnId, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use rookery_protocol::client::{OpenDirect, Send, Sync};
 use rookery_protocol::limits::MAX_SERVER_FRAME_BYTES;
@@ -48,7 +48,8 @@ impl House {
         let store = Store::new(engine.clone().into());
         let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: "n1".into() };
         let owner = Owner { node: 1, incarnation: 1 };
-        let config = SystemConfig { shards, owner, settings, cluster: None };
+        let maintenance = Maintenance::default();
+        let config = SystemConfig { shards, owner, settings, maintenance, cluster: None };
         let system = ActorSystem::start(store.clone(), config).await.unwrap();
         Self { system, store, engine }
     }

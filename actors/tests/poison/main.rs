@@ -17,6 +17,7 @@ use rookery_protocol::client::{Sync, Watch};
 use rookery_protocol::{
     ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, ErrorCode, ServerFrame, Status,
 };
+use rookery_store::Version;
 use rookery_store::memory::Fault;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -137,6 +138,8 @@ async fn an_outcome_that_stays_unknown_after_a_panic_is_settled_by_the_next_take
         from: Origin { session, device: DeviceId(1) },
         id: message_id(),
         retry: false,
+        // Passed on after everything so far: no look into the store first.
+        seen: Version(u64::MAX),
         kind: EntryKind::Text,
         body: b"late".to_vec(),
     };

@@ -30,10 +30,11 @@ use revoked::Revoked;
 use rookery_actors::ConnId;
 use rookery_actors::link::NodeKey;
 use rookery_actors::session::Settings;
-use rookery_actors::shell::{ActorSystem, SystemConfig};
-use rookery_cluster_config::Config;
+use rookery_actors::shell::{ActorSystem, Maintenance, SystemConfig};
+use rookery_cluster_config::{Config, Retention};
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::Owner;
+use rookery_store::retention::Policy;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl Gateway {
                     marks.mark(user, device);
                 }),
             ),
+            maintenance: maintenance(&config.retention),
         };
         let started = ActorSystem::start(store.clone(), system).await;
         Ok(Self {
@@ -198,6 +200,18 @@ impl Gateway {
     fn next_conn(&self) -> ConnId {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// The configured retention as the store takes it: 0 days of messages keep them for ever.
+fn maintenance(retention: &Retention) -> Maintenance {
+    const DAY_MS: u64 = 24 * 3_600 * 1_000;
+    let days = |days: u64| days.saturating_mul(DAY_MS);
+    let policy = Policy {
+        messages_ms: Some(days(retention.messages_days)).filter(|ms| *ms > 0),
+        dedupe_ms: days(retention.dedupe_days),
+        device_absent_ms: days(retention.device_absent_days),
+    };
+    Maintenance { policy, interval: Duration::from_secs(retention.interval_s) }
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

@@ -183,6 +183,7 @@ pub struct Reader<R> {
     last_key: Bytes,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each file that is read")]
 enum Summed {
     Counting(Tally),
     Ended(Totals),
@@ -315,7 +316,7 @@ impl<R: Read> Reader<R> {
 
     fn ended(&mut self, mut content: Bytes) -> Result<(), FileError> {
         let damaged = |what: String| FileError::Damaged(format!("its end: {what}"));
-        if content.remaining() < 16 || (content.remaining() - 16) % 9 != 0 {
+        if content.remaining() < 16 || !(content.remaining() - 16).is_multiple_of(9) {
             return Err(damaged("its length".to_owned()));
         }
         let mut told = Totals { digest: content.get_u128_le(), ..Totals::default() };

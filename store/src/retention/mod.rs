@@ -14,6 +14,8 @@
 //! - A floor rises in the commit that removes what lies below it: no reader meets a hole that
 //!   nobody told of. Heads are not touched, so a conversation's owner needs no notice, and the plans
 //!   need no fence.
+//! - A range begins at what was read as its first row: on an LSM, what was removed before would be
+//!   passed again and again until it is compacted.
 //! - New messages and pointers only arrive above what is removed. A dedupe row may arrive anywhere
 //!   (its id is the client's), so those are removed key by key, not by range.
 //!
@@ -68,7 +70,7 @@ impl<E: Engine> Store<E> {
     }
 
     /// Commits a plan that may be committed twice.
-    async fn repeat(&self, plan: Plan) -> Result<(), StoreError> {
+    pub(crate) async fn repeat(&self, plan: Plan) -> Result<(), StoreError> {
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;

@@ -5,6 +5,8 @@ use super::own_retention;
 use crate::conversation::decode_floor;
 use crate::engine::{Engine, ReadError, View};
 use crate::error::StoreError;
+use crate::history::trim_ops;
+use crate::inbox::trim_plan;
 use crate::keys::{self, own};
 use crate::plan::{Op, Plan, Stamp};
 use crate::rows::{self, DedupeRow, DeviceValue, MessageRow};
@@ -106,7 +108,7 @@ impl Sweep {
         let (places, more) = self.places(store, tag).await?;
         for key in places {
             let conversation = ConversationId(place_id(&key, 0)?);
-            while let Some(count) = self.trim_messages(store, conversation).await? {
+            while let Some(count) = passed(self.trim_messages(store, conversation).await)? {
                 removed.messages += count;
                 if removed.messages >= STEP_ROWS as u64 {
                     self.at = key;
@@ -148,7 +150,8 @@ impl Sweep {
                 Some(_) if limit == 1 => limit = STEP_ROWS,
                 Some(below) => {
                     drop(view);
-                    store.repeat(trim(conversation, below)).await?;
+                    let ops = trim_ops(conversation, floor, below);
+                    store.repeat(Plan { guards: Vec::new(), ops }).await?;
                     return Ok(Some(below - floor));
                 }
             }
@@ -179,23 +182,27 @@ impl Sweep {
                 false => Vec::new(),
             };
             drop(view);
-            self.at = match rows.last() {
+            let next = match rows.last() {
                 Some((last, _)) if rows.len() == STEP_ROWS => keys::successor(last),
                 _ => keys::prefix_end(key.get(..17).unwrap_or_default()),
             };
             let mut times = Vec::with_capacity(rows.len());
             for (key, value) in rows {
-                let time_ms = rows::decode::<DedupeRow>(&value)?.time_ms;
-                times.push((key, time_ms));
+                if let Some(row) =
+                    passed(rows::decode::<DedupeRow>(&value).map(Some).map_err(Into::into))?
+                {
+                    times.push((key, row.time_ms));
+                }
             }
             let expired = dedupe_expired(times, before_ms);
             if !expired.is_empty() {
                 removed.dedupe += expired.len() as u64;
                 let ops = expired.into_iter().map(|key| Op::Clear { key }).collect();
                 store.repeat(Plan { guards: Vec::new(), ops }).await?;
-                if removed.dedupe >= STEP_ROWS as u64 {
-                    break;
-                }
+            }
+            self.at = next;
+            if removed.dedupe >= STEP_ROWS as u64 {
+                break;
             }
         }
         Ok(true)
@@ -209,7 +216,7 @@ impl Sweep {
         let (places, more) = self.places(store, b'u').await?;
         for key in places {
             let user = UserId(place_id(&key, 0)?);
-            while let Some(count) = self.trim_inbox(store, user).await? {
+            while let Some(count) = passed(self.trim_inbox(store, user).await)? {
                 removed.pointers += count;
                 if removed.pointers >= STEP_ROWS as u64 {
                     self.at = key;
@@ -237,10 +244,13 @@ impl Sweep {
             store.repeat(Plan { guards: Vec::new(), ops }).await?;
             return Ok(Some(old.len() as u64));
         }
-        let oldest = view.range(&current, &keys::prefix_end(&current), 1, false).await?;
-        if oldest.is_empty() {
-            return Ok(None);
-        }
+        let floor = view.get(&keys::inbox_floor(user)).await?;
+        let floor = floor.map(|value| rows::decode_inbox_floor(&value)).transpose()?;
+        let floor = floor.filter(|(of, _)| *of == epoch).map_or(Stamp::default(), |(_, at)| at);
+        let from = keys::pointer(user, epoch, floor);
+        let oldest = view.range(&from, &keys::prefix_end(&current), 1, false).await?;
+        let Some((oldest, _)) = oldest.first() else { return Ok(None) };
+        let oldest_stamp = keys::last_stamp(oldest)?;
         let Some(devices) = devices(&view, user).await? else { return Ok(None) };
         let seen = view.get(&keys::last_seen(user)).await?;
         let seen = seen.map(|value| rows::decode_rising(&value, "last seen")).transpose()?;
@@ -250,7 +260,7 @@ impl Sweep {
             return Ok(None);
         };
         let until = keys::pointer(user, epoch, below);
-        let rows = view.range(&current, &until, STEP_ROWS + 1, false).await?;
+        let rows = view.range(oldest, &until, STEP_ROWS + 1, false).await?;
         drop(view);
         let (below, count) = match rows.get(STEP_ROWS) {
             Some((key, _)) => (keys::last_stamp(key)?, STEP_ROWS),
@@ -259,7 +269,7 @@ impl Sweep {
         if count == 0 {
             return Ok(None);
         }
-        store.trim_inbox(user, below).await?;
+        store.repeat(trim_plan(user, epoch, oldest_stamp, below)).await?;
         Ok(Some(count as u64))
     }
 }
@@ -285,16 +295,16 @@ async fn devices(view: &impl View, user: UserId) -> Result<Option<Vec<DeviceStat
     Ok(Some(devices))
 }
 
-/// Raises the floor and removes what lies below it.
-fn trim(conversation: ConversationId, below: u64) -> Plan {
-    let ops = vec![
-        Op::ByteMax { key: own(keys::floor(conversation)), value: own(rows::encode_rising(below)) },
-        Op::ClearRange {
-            from: own(keys::message(conversation, 0)),
-            to: own(keys::message(conversation, below)),
-        },
-    ];
-    Plan { guards: Vec::new(), ops }
+/// Passes by a place with a damaged row: it must not keep retention from all others. `store check`
+/// tells of it.
+fn passed<T>(result: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Err(StoreError::Read(ReadError::Damaged(why))) => {
+            tracing::warn!(why, "retention passes by a damaged row");
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 /// The id that is `place`-th in a key.

@@ -29,8 +29,8 @@
 //! - A client that doesn't take its answers for [`ServerConfig::write_timeout`] is dropped. Until
 //!   then it costs the server at most its buffers, and the others nothing.
 //!
-//! Group commit survives: the plans of one submission travel in one frame (up to
-//! [`wire::SOFT_FRAME_BYTES`]), and the plans of all clients meet in the hosted engine's queue.
+//! Group commit survives: the plans of one submission travel in one frame (of up to 4 MiB and a
+//! plan), and the plans of all clients meet in the hosted engine's queue.
 
 mod client;
 mod codec;

@@ -12,6 +12,8 @@ mod check;
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod fences;
 #[cfg(test)]
 mod history;
@@ -26,6 +28,10 @@ mod random;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sendable;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod writers;

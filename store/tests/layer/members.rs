@@ -1,9 +1,9 @@
 //! Leases and the epoch: one sequence of changes, each by one commit, none on what is out of date.
 
-use crate::support::{committed, on_both_engines, run, set};
+use crate::support::{committed, on_every_engine, run, set};
 use rookery_store::{Lease, Members, NodeState, Outcome, ReadError, Store, keys};
 
-on_both_engines! {
+on_every_engine! {
     every_change_of_the_members_raises_the_epoch_by_one
     two_changes_seen_from_one_epoch_do_not_both_happen
     a_renewal_fails_once_the_lease_was_ended
