@@ -1,7 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
-use crate::cert::Cert;
-use crate::commands::{Backup, Check, Dev, Drain, Migrate, Restore, Status, Tool};
+use crate::commands::{Backup, Cert, Check, Dev, Drain, Migrate, Restore, Status, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;

@@ -15,7 +15,6 @@
 //! ```
 
 pub mod admin;
-pub mod cert;
 pub mod cli;
 mod clock;
 pub mod cluster;

@@ -1,11 +1,12 @@
 //! The operators' tools: `store check`, `backup`, `restore`, `migrate`, `cluster status`, `drain`,
-//! `dev`; `cert` lives beside, in a module of its own.
+//! `dev`, `cert`.
 //!
 //! Each is one file: its flags, what it does, what it prints. Results go to stdout, progress and
 //! failures to stderr. Exit codes: 0 done (and nothing found), 1 it could not be done, 2 wrong
 //! command line, 3 the check found something.
 
 mod backup;
+mod cert;
 mod check;
 mod cluster;
 mod dev;
@@ -13,13 +14,13 @@ mod migrate;
 mod restore;
 
 pub use backup::Backup;
+pub use cert::{Cert, CertError};
 pub use check::Check;
 pub use cluster::{Drain, Status};
 pub use dev::Dev;
 pub use migrate::Migrate;
 pub use restore::Restore;
 
-use crate::cert::Cert;
 use crate::log;
 use crate::place::Place;
 use clap::Args;
@@ -87,13 +88,10 @@ impl Tool {
                     Self::Migrate(migrate) => migrate.run(&mut out).await,
                     Self::Status(status) => status.run(&mut out),
                     Self::Drain(drain) => drain.run(&mut out),
-                    Self::Cert(cert) => match cert.run() {
-                        Ok(told) => {
-                            say(&mut out, told.trim_end());
-                            Ok(ExitCode::SUCCESS)
-                        }
-                        Err(error) => Err(Failure::new(error)),
-                    },
+                    Self::Cert(cert) => {
+                        say(&mut out, cert.run().map_err(Failure::new)?.trim_end());
+                        Ok(ExitCode::SUCCESS)
+                    }
                     Self::Dev(dev) => dev.run(&mut out).await,
                 }
             }),

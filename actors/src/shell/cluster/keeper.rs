@@ -90,7 +90,7 @@ pub(in crate::shell) struct Keeper;
 /// Look now.
 pub(in crate::shell) struct Look;
 
-// Never leaves this node.
+// Local: not serializable, so nothing of it is shown to other nodes.
 impl ractor::Message for Look {}
 
 /// Its state.

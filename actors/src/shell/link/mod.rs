@@ -58,6 +58,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -128,6 +129,7 @@ pub struct Links {
     core: Arc<Core>,
     tls: Arc<Tls>,
     root: ActorRef<Command>,
+    ended: watch::Receiver<bool>,
     address: SocketAddr,
     runtime: Handle,
     tasks: Vec<JoinHandle<()>>,
@@ -159,15 +161,22 @@ impl Links {
         let listener = TcpListener::bind(listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         let core = Arc::new(Core::new((cluster, name, incarnation), on_message, on_notice));
-        let (root, _) = Supervisor::spawn(None, Supervisor, children(&core))
+        let (root, task) = Supervisor::spawn(None, Supervisor, children(&core))
             .await
             .map_err(|error| LinkStartError::Actors(error.to_string()))?;
+        let (end, ended) = watch::channel(false);
+        tokio::spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the links' supervisor panicked");
+            }
+            end.send_replace(true);
+        });
         let tasks = vec![
             tokio::spawn(accept::accept_loop(Arc::clone(&core), Arc::clone(&tls), listener)),
             tokio::spawn(tick_loop(Arc::clone(&core))),
         ];
         let (runtime, dials) = (Handle::current(), Mutex::default());
-        Ok(Arc::new(Self { core, tls, root, address, runtime, tasks, dials }))
+        Ok(Arc::new(Self { core, tls, root, ended, address, runtime, tasks, dials }))
     }
 
     /// Where other nodes connect.
@@ -188,6 +197,12 @@ impl Links {
         let mut status: Vec<_> = peers.collect();
         status.sort_by(|a, b| (&a.name, a.incarnation).cmp(&(&b.name, b.incarnation)));
         status
+    }
+
+    /// Resolves when the links' actors have ended, on purpose or because they gave up.
+    pub async fn failed(&self) {
+        // An error: the sender is gone, so the actors are.
+        drop(self.ended.clone().wait_for(|ended| *ended).await);
     }
 
     /// Ends all links at once. What is not acknowledged is given up.
