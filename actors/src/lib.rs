@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! root (one-for-one)
+//! |- cluster        keeper                 lease, view, rejoin; only in a cluster
 //! |- gateway        session shards        Session, one per connected device
 //! |- conversations  conversation shards   Conversation, one per active conversation
 //! |- presence       presence shards       Presence, one per user who is online or watched
@@ -17,6 +18,9 @@
 //! one that keeps panicking is left alone for a while. A shard that fails is restarted by its
 //! supervisor with back-off; its inbox outlives it, its actors come back lazily. A supervisor whose children fail more often
 //! than its intensity allows fails itself, up to the root, which ends the node.
+//!
+//! In a cluster a message goes to the shard that hosts its receiver, or by a link to the node that
+//! works for it (`cluster` decides who does, `wire` makes the bytes, `link` carries them).
 //!
 //! How a message travels: `Session` checks it and tells `Conversation`, which gives it a place in
 //! the order, commits it and tells the `Presence` hub of each member, which tells that user's
