@@ -4,6 +4,7 @@
 //! first sign that it may have been taken away. Liveness: every conversation that waits for a
 //! take-over is answered when it ends, however it ends.
 
+use crate::plant::{self, Bug};
 use bytes::Bytes;
 use rookery_protocol::ConversationId;
 use rookery_store::{Fence, Slot, TakeOver};
@@ -69,6 +70,9 @@ impl Fences {
     /// A conversation found its fence stale. Only that very fence is dropped: a newer one of the
     /// same slot stays, or conversations would take it from each other in turns.
     pub fn drop_fence(&mut self, slot: Slot, value: &Bytes) {
+        if plant::is(Bug::FenceKept) {
+            return;
+        }
         if let Some(SlotState::Held(fence)) = self.slots.get(&slot)
             && fence.value == *value
         {
@@ -80,6 +84,9 @@ impl Fences {
     /// successor would not know of: the next one takes the slot over, which makes that plan harmless
     /// or visible.
     pub fn forget(&mut self, slot: Slot) {
+        if plant::is(Bug::FenceOfTheLost) {
+            return;
+        }
         if let Some(SlotState::Held(_)) = self.slots.get(&slot) {
             self.slots.remove(&slot);
         }

@@ -16,6 +16,7 @@ mod sync;
 
 use crate::effect::{ConnId, Effect};
 use crate::message::{Attach, Envelope, Identity, PresenceMsg, SessionMsg, SessionRef};
+use crate::plant::{self, Bug};
 use crate::time::Now;
 use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
@@ -299,9 +300,8 @@ impl Session {
     }
 
     fn hub_lost(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if let Some(device) = self.device() {
-            let register = PresenceMsg::Register { session: self.me.session, device };
-            self.tell_hub(self.me.user, register, out);
+        if self.identity.is_some() {
+            self.register(out);
             self.timers.renew = Some(now.mono_ms + RENEW_MS);
             for user in self.watched.clone() {
                 self.tell_hub(user, PresenceMsg::Watch(self.me), out);
@@ -396,13 +396,21 @@ impl Session {
         self.pull(out);
     }
 
+    /// Tells the hub that the session is there, still or again.
+    fn register(&self, out: &mut Vec<Effect>) {
+        if let Some(device) = self.device()
+            && !plant::is(Bug::HubForgotten)
+        {
+            let register = PresenceMsg::Register { session: self.me.session, device };
+            self.tell_hub(self.me.user, register, out);
+        }
+    }
+
     /// Whatever hint was lost without a trace is made up for: the hubs are told again that the
     /// session is there, and the inbox is looked at.
     fn renew(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.timers.renew = Some(now.mono_ms + RENEW_MS);
-        let Some(device) = self.device() else { return };
-        let register = PresenceMsg::Register { session: self.me.session, device };
-        self.tell_hub(self.me.user, register, out);
+        self.register(out);
         self.sync.wanted |= self.sync.started;
         self.renewals = self.renewals.wrapping_add(1);
         if self.renewals.is_multiple_of(WATCH_RENEWALS) {
