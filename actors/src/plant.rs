@@ -66,7 +66,6 @@ impl Bug {
         Self::FenceKept,
         Self::RefusedRemembered,
         Self::HeadNotMoved,
-        Self::MarksForgotten,
         Self::FenceOfTheLost,
     ];
 }
