@@ -25,6 +25,9 @@
 //! How a message travels: `Session` checks it and tells `Conversation`, which gives it a place in
 //! the order, commits it and tells the `Presence` hub of each member, which tells that user's
 //! sessions; a session turns it into `Sent` (its own) or `Message` (all others).
+//!
+//! `Host` holds the rules of a shard without its runtime; `shell` runs hosts in ractor actors, and
+//! `sim/` beside this directory runs a whole cluster of them in one thread, under one seed.
 
 pub mod cluster;
 pub mod conversation;

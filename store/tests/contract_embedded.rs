@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is how they fail"
+    clippy::print_stdout,
+    reason = "helpers of tests; a panic is how they fail, and a skipped one says why"
 )]
 
 mod contract {
