@@ -66,12 +66,25 @@ impl Fences {
         }
     }
 
+    /// Drops the fences of slots that are not kept: other nodes work for them now.
+    pub fn keep(&mut self, kept: impl Fn(Slot) -> bool) {
+        self.slots.retain(|slot, state| matches!(state, SlotState::Taking(_)) || kept(*slot));
+    }
+
     /// A conversation found its fence stale. Only that very fence is dropped: a newer one of the
     /// same slot stays, or conversations would take it from each other in turns.
     pub fn drop_fence(&mut self, slot: Slot, value: &Bytes) {
         if let Some(SlotState::Held(fence)) = self.slots.get(&slot)
             && fence.value == *value
         {
+            self.slots.remove(&slot);
+        }
+    }
+
+    /// The outcome of a plan of this slot will never be known: the next take-over makes that plan
+    /// harmless or visible.
+    pub fn doubt(&mut self, slot: Slot) {
+        if let Some(SlotState::Held(_)) = self.slots.get(&slot) {
             self.slots.remove(&slot);
         }
     }

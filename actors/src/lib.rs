@@ -8,7 +8,8 @@
 //! root (one-for-one)
 //! |- gateway        session shards        Session, one per connected device
 //! |- conversations  conversation shards   Conversation, one per active conversation
-//! `- presence       presence shards       Presence, one per user who is online or watched
+//! |- presence       presence shards       Presence, one per user who is online or watched
+//! `- maintenance    retention              sweeps the store, now and then
 //! ```
 //!
 //! A panic in a virtual actor drops that actor alone; it is rebuilt from the store when the next
@@ -20,15 +21,22 @@
 //! the order, commits it and tells the `Presence` hub of each member, which tells that user's
 //! sessions; a session turns it into `Sent` (its own) or `Message` (all others).
 
+pub mod cluster;
 pub mod conversation;
 pub mod effect;
 pub mod fences;
+pub mod host;
+pub mod link;
 pub mod message;
+pub mod plant;
 pub mod presence;
+pub mod query;
 pub mod session;
 pub mod shell;
 pub mod time;
+pub mod wire;
 
+pub use cluster::NodeId;
 pub use effect::{ConnId, Effect, Query, QueryResult};
 pub use message::{
     Batch, ConversationMsg, Envelope, Origin, PresenceMsg, SendAnswer, SessionMsg, SessionRef,

@@ -2,6 +2,7 @@
 //!
 //! Messages between actors are hints, at least once: a lost one is repaired from the store.
 
+use crate::cluster::{NodeId, SlotSet};
 use crate::effect::{ConnId, QueryResult};
 use bytes::Bytes;
 use rookery_protocol::{
@@ -18,6 +19,8 @@ pub struct SessionRef {
     pub user: UserId,
     /// The session.
     pub session: SessionId,
+    /// Where it lives: the node that its connection came to.
+    pub node: NodeId,
 }
 
 /// A message with its address.
@@ -99,6 +102,8 @@ pub struct Attach {
     pub resume: Option<([u8; 16], u64)>,
     /// Random bytes: the secret of a new session.
     pub fresh_secret: [u8; 16],
+    /// WebSocket addresses the client should know, best first.
+    pub endpoints: Vec<String>,
 }
 
 impl std::fmt::Debug for Attach {
@@ -165,6 +170,16 @@ pub enum SessionMsg {
     HubLost,
     /// From the shell: the hub of a watched user was lost.
     WatchedHubLost(UserId),
+    /// From the shell: the hubs of users in these slots are on another node now, or must be told
+    /// again; hints may be missing.
+    HubsMoved(Arc<SlotSet>),
+    /// From the hub, or from the shell: hints on their way to the hub or to here were lost.
+    HintsLost,
+    /// From the shell: conversations in these slots have another owner now; sends under way to
+    /// the former one may be lost.
+    SendsMoved(Arc<SlotSet>),
+    /// From the shell: the node is leaving, the client should go to another one.
+    Drain(Arc<[String]>),
     /// From the store.
     Answer(u64, QueryResult),
     /// The time asked for has come.
@@ -217,8 +232,13 @@ pub struct Outgoing {
     pub from: Origin,
     /// The sender's id of it.
     pub id: ClientMsgId,
-    /// Whether it may have been sent before.
+    /// Whether the client may have sent it before.
     pub retry: bool,
+    /// The newest version of the store that the client had seen when it made this, as far as its
+    /// acknowledgements tell. Messages may come late (from a socket that nobody read, over a link)
+    /// and twice: an owner that started after this version can't tell a copy from the first, and
+    /// looks into the store.
+    pub seen: Version,
     /// What the body is.
     pub kind: EntryKind,
     /// The content.
@@ -248,6 +268,8 @@ pub enum ConversationMsg {
     },
     /// From the host: the slot's fence is held, or can't be had now.
     Fenced(Option<Fence>),
+    /// From the host: the slot belongs to another node.
+    NotHere,
     /// From the store.
     Answer(u64, QueryResult),
     /// From the store: what became of a plan.
@@ -256,6 +278,9 @@ pub enum ConversationMsg {
     Wake,
     /// Write what is not written yet: the node is going down.
     Flush,
+    /// From the host: another node has the slot from now on. Finish what is in flight, write what
+    /// is not written yet, refuse the rest.
+    HandOff,
     /// Panics.
     #[cfg(feature = "poison")]
     Poison,
@@ -268,6 +293,8 @@ pub enum PresenceMsg {
     Register {
         /// Which.
         session: SessionId,
+        /// Where it lives.
+        node: NodeId,
         /// Its device.
         device: DeviceId,
     },
@@ -297,6 +324,12 @@ pub enum PresenceMsg {
     },
     /// For every session of the user.
     Changed(ConversationId, Change),
+    /// From the host: hints on their way to this node were lost, it can't say which.
+    HintsLost,
+    /// From the host: another node is the user's home from now on.
+    HandOff,
+    /// From the host: these nodes are gone, and the sessions that lived there.
+    NodesGone(Arc<[NodeId]>),
     /// From the store.
     Answer(u64, QueryResult),
     /// From the store: what became of a plan.
@@ -309,6 +342,19 @@ pub enum PresenceMsg {
 }
 
 impl SessionMsg {
+    /// The same news once more, if it is one that all sessions can be told alike.
+    #[must_use]
+    pub fn news(&self) -> Option<Self> {
+        match self {
+            Self::HubLost => Some(Self::HubLost),
+            Self::HintsLost => Some(Self::HintsLost),
+            Self::HubsMoved(slots) => Some(Self::HubsMoved(Arc::clone(slots))),
+            Self::SendsMoved(slots) => Some(Self::SendsMoved(Arc::clone(slots))),
+            Self::End(code) => Some(Self::End(*code)),
+            _ => None,
+        }
+    }
+
     /// Whether the message brings a session into being.
     #[must_use]
     pub fn activates(&self) -> bool {

@@ -6,10 +6,11 @@
 //! Safety: a user shows as offline only when no session is left, that is after the grace time of
 //! the last one or when it left on purpose. Liveness: every watcher hears each change of status.
 
+use crate::cluster::NodeId;
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
 use crate::time::Now;
-use rookery_protocol::{CloseCode, DeviceId, SessionId, Status, UserId};
+use rookery_protocol::{CloseCode, SessionId, Status, UserId};
 use rookery_store::{Outcome, Plan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ const MAX_SESSIONS: usize = 32;
 const MAX_WATCHERS: usize = 100_000;
 /// A session that hasn't registered for this long is taken for gone.
 const LEASE_MS: u64 = 180_000;
+/// A session whose node is gone is taken for gone after this, unless its client comes back.
+const GONE_MS: u64 = 30_000;
 /// How often the leases are looked at.
 const CHECK_MS: u64 = 60_000;
 /// Last seen is written again after this, when the store refused it.
@@ -29,7 +32,9 @@ const TOKEN_LAST_SEEN: u64 = 0;
 
 struct Registered {
     session: SessionId,
-    renewed_ms: u64,
+    node: NodeId,
+    /// Taken for gone at this time, unless it registers again.
+    left_ms: u64,
 }
 
 /// The state of one user's hub.
@@ -65,11 +70,25 @@ impl Presence {
         }
     }
 
+    /// The names of [`Presence::state`].
+    pub const STATES: &'static [&'static str] = &["p:empty", "p:watched", "p:online", "p:saving"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (&self.last_seen, self.sessions.is_empty(), self.watchers.is_empty()) {
+            (_, false, _) => "p:online",
+            (LastSeen::Dirty(..), true, _) => "p:saving",
+            (_, true, false) => "p:watched",
+            (_, true, true) => "p:empty",
+        }
+    }
+
     /// Handles one message.
     pub fn handle(&mut self, now: Now, msg: PresenceMsg, out: &mut Vec<Effect>) {
         match msg {
-            PresenceMsg::Register { session, device } => {
-                self.register(now, session, device, out);
+            PresenceMsg::Register { session, node, device: _ } => {
+                self.register(now, session, node, out);
             }
             PresenceMsg::Unregister { session, last_seen_ms } => {
                 self.unregister(session, last_seen_ms, out);
@@ -90,6 +109,13 @@ impl Presence {
             PresenceMsg::Changed(conversation, change) => {
                 self.tell_sessions(|| SessionMsg::Changed(conversation, change), out);
             }
+            PresenceMsg::HintsLost => self.tell_sessions(|| SessionMsg::HintsLost, out),
+            PresenceMsg::HandOff => {
+                // Sessions and watchers tell the new home by themselves; nobody went offline.
+                self.sessions.clear();
+                self.watchers.clear();
+            }
+            PresenceMsg::NodesGone(nodes) => self.nodes_gone(now, &nodes, out),
             PresenceMsg::Answer(_, QueryResult::LastSeen(answer)) => {
                 self.last_seen_read(answer.ok().flatten(), out);
             }
@@ -110,18 +136,18 @@ impl Presence {
         if self.sessions.is_empty() { Status::Offline } else { Status::Online }
     }
 
-    fn register(&mut self, now: Now, session: SessionId, _device: DeviceId, out: &mut Vec<Effect>) {
+    fn register(&mut self, now: Now, session: SessionId, node: NodeId, out: &mut Vec<Effect>) {
         if let Some(known) = self.sessions.iter_mut().find(|known| known.session == session) {
-            known.renewed_ms = now.mono_ms;
+            known.left_ms = now.mono_ms + LEASE_MS;
             return;
         }
         if self.sessions.len() >= MAX_SESSIONS {
             let oldest = self.sessions.remove(0);
-            let to = SessionRef { user: self.user, session: oldest.session };
+            let to = self.address(&oldest);
             let end = SessionMsg::End(CloseCode::Replaced);
             out.push(Effect::Tell(Envelope::Session(to, end)));
         }
-        self.sessions.push(Registered { session, renewed_ms: now.mono_ms });
+        self.sessions.push(Registered { session, node, left_ms: now.mono_ms + LEASE_MS });
         if self.sessions.len() == 1 {
             self.tell_watchers(out);
         }
@@ -212,8 +238,26 @@ impl Presence {
 
     fn tell_sessions(&self, msg: impl Fn() -> SessionMsg, out: &mut Vec<Effect>) {
         for known in &self.sessions {
-            let to = SessionRef { user: self.user, session: known.session };
-            out.push(Effect::Tell(Envelope::Session(to, msg())));
+            out.push(Effect::Tell(Envelope::Session(self.address(known), msg())));
+        }
+    }
+
+    fn address(&self, known: &Registered) -> SessionRef {
+        SessionRef { user: self.user, session: known.session, node: known.node }
+    }
+
+    /// Sessions of nodes that are gone get a last, short lease: their clients are on their way to
+    /// other nodes, and nobody needs to see them leave and come.
+    fn nodes_gone(&mut self, now: Now, nodes: &[NodeId], out: &mut Vec<Effect>) {
+        self.watchers.retain(|watcher| !nodes.contains(&watcher.node));
+        self.curious.retain(|watcher| !nodes.contains(&watcher.node));
+        let mut left = false;
+        for known in self.sessions.iter_mut().filter(|known| nodes.contains(&known.node)) {
+            known.left_ms = known.left_ms.min(now.mono_ms + GONE_MS);
+            left = true;
+        }
+        if left {
+            self.arm(now.mono_ms + GONE_MS, out);
         }
     }
 
@@ -223,7 +267,7 @@ impl Presence {
             self.write_last_seen(out);
         }
         let before = self.sessions.len();
-        self.sessions.retain(|known| now.mono_ms.saturating_sub(known.renewed_ms) < LEASE_MS);
+        self.sessions.retain(|known| now.mono_ms < known.left_ms);
         if before > 0 && self.sessions.is_empty() {
             self.went_offline(now.unix_ms.saturating_sub(LEASE_MS), out);
         }
@@ -243,6 +287,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::Presence;
+    use crate::cluster::NodeId;
     use crate::effect::{Effect, QueryResult};
     use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
     use crate::time::Now;
@@ -250,7 +295,8 @@ mod tests {
     use rookery_store::{Outcome, Stamp, Version};
 
     const USER: UserId = UserId(7);
-    const WATCHER: SessionRef = SessionRef { user: UserId(8), session: SessionId(80) };
+    const WATCHER: SessionRef =
+        SessionRef { user: UserId(8), session: SessionId(80), node: NodeId(1) };
 
     struct Hub(Presence);
 
@@ -275,7 +321,7 @@ mod tests {
     }
 
     fn register(session: u64) -> PresenceMsg {
-        PresenceMsg::Register { session: SessionId(session), device: DeviceId(1) }
+        PresenceMsg::Register { session: SessionId(session), node: NodeId(1), device: DeviceId(1) }
     }
 
     fn unregister(session: u64, last_seen_ms: u64) -> PresenceMsg {

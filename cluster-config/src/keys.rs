@@ -75,6 +75,8 @@ const fn switch(path: &'static str, set: fn(&mut Config, bool)) -> Key {
 
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_S: u64 = 366 * 24 * 3_600;
+/// Ten years, for what is kept.
+const MAX_DAYS: u64 = 3_653;
 const WORKERS: (u64, u64, &str) = (0, 1024, "workers; 0: the machine decides");
 
 /// All keys, in the order of the example file.
@@ -158,9 +160,10 @@ pub static KEYS: &[Key] = &[
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
-    text("store.engine", "embedded or fdb", |c, v| {
+    text("store.engine", "embedded, shared or fdb", |c, v| {
         let engine = match v {
             "embedded" => Some(Engine::Embedded),
+            "shared" => Some(Engine::Shared),
             "fdb" => Some(Engine::Fdb),
             _ => None,
         };
@@ -168,6 +171,9 @@ pub static KEYS: &[Key] = &[
     }),
     text("store.path", "\"\", or the path of a directory", |c, v| {
         put(&mut c.store.path, optional(v, path))
+    }),
+    text("store.socket", "\"\", or the path of a Unix socket", |c, v| {
+        put(&mut c.store.socket, optional(v, path))
     }),
     whole("store.cache_bytes", (1 << 20, 1 << 40, "bytes"), |c, v| c.store.cache_bytes = v),
     text("store.cluster_file", "\"\", or the path of a FoundationDB cluster file", |c, v| {
@@ -180,9 +186,44 @@ pub static KEYS: &[Key] = &[
             Some(v.to_owned()).filter(|v| v.len() <= 32 && v.bytes().all(good)),
         ) && !v.is_empty()
     }),
+    whole("retention.messages_days", (0, MAX_DAYS, "days; 0: for ever"), |c, v| {
+        c.retention.messages_days = v;
+    }),
+    // Clients are promised a week.
+    whole("retention.dedupe_days", (7, 366, "days"), |c, v| c.retention.dedupe_days = v),
+    whole("retention.device_absent_days", (1, MAX_DAYS, "days"), |c, v| {
+        c.retention.device_absent_days = v;
+    }),
+    whole("retention.interval_s", (1, 7 * 86_400, "seconds"), |c, v| c.retention.interval_s = v),
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
     whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
     whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),
+    text("cluster.name", "\"\", or 1 to 63 of a-z, 0-9 and - with no - at an end", |c, v| {
+        put(&mut c.cluster.name, optional(v, label))
+    }),
+    text("cluster.zone", "at most 63 of a-z, 0-9 and -", |c, v| {
+        put(&mut c.cluster.zone, optional(v, label).map(Option::unwrap_or_default))
+    }),
+    whole("cluster.capacity", (1, 64, "shares"), |c, v| {
+        c.cluster.capacity = u32::try_from(v).unwrap_or(1);
+    }),
+    text("cluster.listen", "an IP address and a port, such as 10.0.0.7:7300", |c, v| {
+        put(&mut c.cluster.listen, v.parse().ok())
+    }),
+    text("cluster.advertise", "\"\", or a host and a port, such as node-1:7300", |c, v| {
+        put(&mut c.cluster.advertise, optional(v, host_and_port))
+    }),
+    text("cluster.endpoint", "\"\", or a URL such as wss://node-1.example.org/v1/ws", |c, v| {
+        put(&mut c.cluster.endpoint, optional(v, websocket))
+    }),
+    text("cluster.certificates", "the path of a directory", |c, v| {
+        put(&mut c.cluster.certificates, path(v))
+    }),
+    whole("cluster.renew_ms", (100, 60_000, "milliseconds"), |c, v| c.cluster.renew_ms = v),
+    whole("cluster.suspicion_ms", (300, HOUR_MS, "milliseconds"), |c, v| {
+        c.cluster.suspicion_ms = v;
+    }),
+    whole("cluster.drain_ms", (0, HOUR_MS, "milliseconds"), |c, v| c.cluster.drain_ms = v),
 ];
 
 /// Puts a value where it belongs; false when there is none.
@@ -209,6 +250,26 @@ fn path(text: &str) -> Option<PathBuf> {
 #[expect(clippy::option_option, reason = "the outer one says whether the text was good")]
 fn optional<T>(text: &str, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
     if text.is_empty() { Some(None) } else { parse(text).map(Some) }
+}
+
+/// What may be a label of a DNS name.
+fn label(text: &str) -> Option<String> {
+    let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = text.starts_with('-') || text.ends_with('-');
+    (text.len() < 64 && text.bytes().all(byte) && !ends).then(|| text.to_owned())
+}
+
+fn host_and_port(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    let good = !host.is_empty() && text.len() <= 255 && host.bytes().all(byte);
+    (good && port.parse::<u16>().is_ok_and(|port| port != 0)).then(|| text.to_owned())
+}
+
+fn websocket(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"))?;
+    let byte = |b: u8| b.is_ascii_graphic() && b != b'"';
+    (!rest.is_empty() && text.len() <= 255 && rest.bytes().all(byte)).then(|| text.to_owned())
 }
 
 /// Scheme, host and perhaps a port, in lower case, as browsers send it in `Origin`.

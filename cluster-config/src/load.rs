@@ -2,7 +2,7 @@
 
 use crate::fault::{Fault, Faults, Source};
 use crate::keys::{KEYS, Key, Shape};
-use crate::model::Config;
+use crate::model::{Config, Engine};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -261,6 +261,24 @@ fn check_relations(config: &Config, faults: &mut Vec<Fault>) {
             "tokens.refresh_ttl_s",
             format!("{} beside access tokens of {} s", tokens.refresh_ttl_s, tokens.access_ttl_s),
             "more than tokens.access_ttl_s",
+        );
+    }
+    let cluster = &config.cluster;
+    if cluster.name.is_some() && config.store.engine == Engine::Embedded {
+        contradicts(
+            "store.engine",
+            "embedded beside cluster.name".to_owned(),
+            "one that several nodes can share, such as shared",
+        );
+    }
+    if cluster.name.is_some() && cluster.listen.port() == 0 {
+        contradicts("cluster.listen", cluster.listen.to_string(), "a port that others can know");
+    }
+    if cluster.suspicion_ms < 3 * cluster.renew_ms {
+        contradicts(
+            "cluster.suspicion_ms",
+            format!("{} beside renewals each {} ms", cluster.suspicion_ms, cluster.renew_ms),
+            "at least three renewals, or a single late one costs a node its life",
         );
     }
     let http = config.http.listen;

@@ -24,8 +24,12 @@ pub struct Config {
     pub limits: Limits,
     /// Where data lies.
     pub store: Store,
+    /// What is kept for how long.
+    pub retention: Retention,
     /// How many shards host the actors.
     pub shards: Shards,
+    /// Which other nodes there are.
+    pub cluster: Cluster,
 }
 
 impl Config {
@@ -35,6 +39,15 @@ impl Config {
         match &self.store.path {
             Some(path) => path.clone(),
             None => self.node.data_dir.join("store"),
+        }
+    }
+
+    /// Socket of the store's process: `store.socket`, or `store.sock` inside the data directory.
+    #[must_use]
+    pub fn store_socket(&self) -> PathBuf {
+        match &self.store.socket {
+            Some(path) => path.clone(),
+            None => self.node.data_dir.join("store.sock"),
         }
     }
 }
@@ -51,6 +64,51 @@ pub struct Node {
 impl Default for Node {
     fn default() -> Self {
         Self { name: "rookery".to_owned(), data_dir: PathBuf::from("./rookery-data") }
+    }
+}
+
+/// Section `cluster`: without a name the node works alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name of the cluster; `None` (written `""`): this node works alone.
+    pub name: Option<String>,
+    /// What the node shares its fate with, such as a rack: clients are sent to nodes of the zone
+    /// they reached first.
+    pub zone: String,
+    /// How many shares of the work the node takes.
+    pub capacity: u32,
+    /// Address and port where other nodes connect.
+    pub listen: SocketAddr,
+    /// Host and port by which other nodes reach this one, when it isn't `listen`.
+    pub advertise: Option<String>,
+    /// WebSocket URL by which clients reach this node, when it isn't that of `http.public_url` or
+    /// `http.listen`.
+    pub endpoint: Option<String>,
+    /// Directory of the certificates, as `rookery cert` makes them: `ca.pem`, and this node's
+    /// `NAME.pem` and `NAME.key`.
+    pub certificates: PathBuf,
+    /// Milliseconds between two renewals of the node's lease.
+    pub renew_ms: u64,
+    /// Milliseconds without a renewal after which a node is taken for dead.
+    pub suspicion_ms: u64,
+    /// Milliseconds over which a leaving node sends its clients away.
+    pub drain_ms: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: String::new(),
+            capacity: 1,
+            listen: SocketAddr::from(([127, 0, 0, 1], 7300)),
+            advertise: None,
+            endpoint: None,
+            certificates: PathBuf::from("./rookery-certs"),
+            renew_ms: 1_000,
+            suspicion_ms: 3_000,
+            drain_ms: 5_000,
+        }
     }
 }
 
@@ -238,6 +296,8 @@ pub struct Store {
     pub engine: Engine,
     /// Directory, when it isn't `store` inside the data directory.
     pub path: Option<PathBuf>,
+    /// Socket of the store's process, when it isn't `store.sock` inside the data directory.
+    pub socket: Option<PathBuf>,
     /// Bytes of memory for blocks read from disk.
     pub cache_bytes: u64,
     /// FoundationDB's cluster file, when it isn't `FDB_CLUSTER_FILE` or the packages' own.
@@ -251,10 +311,30 @@ impl Default for Store {
         Self {
             engine: Engine::Embedded,
             path: None,
+            socket: None,
             cache_bytes: 64 * 1024 * 1024,
             cluster_file: None,
             prefix: "rookery".to_owned(),
         }
+    }
+}
+
+/// Section `retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days that messages are kept; 0: for ever.
+    pub messages_days: u64,
+    /// Days that the answer to a sent message is kept for its retries.
+    pub dedupe_days: u64,
+    /// Days without a sign of life after which nothing is kept for a device to catch up with.
+    pub device_absent_days: u64,
+    /// Seconds between two rounds of removing.
+    pub interval_s: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { messages_days: 0, dedupe_days: 7, device_absent_days: 30, interval_s: 3_600 }
     }
 }
 
@@ -263,6 +343,8 @@ impl Default for Store {
 pub enum Engine {
     /// An LSM inside the node's process, for one node.
     Embedded,
+    /// The LSM of a process of its own (`rookery store`), for several nodes on one machine.
+    Shared,
     /// A FoundationDB cluster; the binary needs its cargo feature `fdb`.
     Fdb,
 }
@@ -273,6 +355,7 @@ impl Engine {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Shared => "shared",
             Self::Fdb => "fdb",
         }
     }

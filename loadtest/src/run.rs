@@ -12,6 +12,7 @@ use crate::scenario::{Kind, MAX_SESSIONS, Scenario};
 use crate::session::Session;
 use crate::shared::{Phase, Role, Shared, State};
 use rookery_client::{Config, Driver, Login};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -184,17 +185,21 @@ impl Run {
     /// Starts all sessions; returns the open loop's queues.
     fn connect(&self, logins: Vec<Login>) -> Vec<mpsc::Sender<u64>> {
         let s = &self.shared.scenario;
-        let endpoints = logins.first().map(|l| l.websocket.clone()).into_iter().collect();
-        let config = Arc::new(Config {
+        let config = |endpoints| Config {
             endpoints,
             agent: concat!("rookery-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
             // A restarted node should be found again soon.
             backoff_base_ms: 100,
             backoff_max_ms: 2_000,
+            // The closed loop keeps several under way; the oracle knows which were refused.
+            pipeline_sends: true,
             // Idle sessions are told little at a time, and there are many of them.
             read_buffer_bytes: if s.kind == Kind::Idle { 1024 } else { 4096 },
             ..Config::default()
-        });
+        };
+        // One for all who are sent to the same nodes in the same order: idle sessions are counted
+        // in bytes.
+        let mut configs: BTreeMap<Vec<String>, Arc<Config>> = BTreeMap::new();
         let connecting = Arc::new(Semaphore::new(s.connecting));
         let mut dues = Vec::new();
         for (index, login) in logins.into_iter().enumerate() {
@@ -207,7 +212,10 @@ impl Run {
                 receiver
             });
             let leads = (first && even).then(|| accounts::name(self.shared.seed, user + 1));
-            let driver = Driver::new(Arc::clone(&config), login.access_token, None);
+            let addresses = login.addresses();
+            let fresh = || Arc::new(config(addresses.clone()));
+            let config = Arc::clone(configs.entry(addresses.clone()).or_insert_with(fresh));
+            let driver = Driver::new(config, login.access_token, None);
             let shared = Arc::clone(&self.shared);
             let session = Session::new(shared, index, login.user, user / 2, leads, driver, queue);
             tokio::spawn(Box::new(session).run(Arc::clone(&connecting)));

@@ -2,24 +2,35 @@
 //! their own process with [`Node::start`].
 //!
 //! ```text
-//! cli ── configuration ── serve (start-up order, shutdown order)
+//! cli ── commands ── place (opens a store by its name): the operators' tools
+//!  '─── configuration ── serve (start-up order, shutdown order)
 //!                           |- store      opens the engine
+//!                           |- control    backups of the open store, for `commands`
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
-//!                           `- metrics    Prometheus on a listener of its own
+//!                           |- metrics    Prometheus on a listener of its own
+//!                           `- admin      what operators ask, on that listener; cluster
+//! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
+pub mod admin;
 pub mod cli;
 mod clock;
+pub mod cluster;
+pub mod commands;
+pub mod control;
 pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod log;
 pub mod metrics;
+pub mod place;
 mod process;
+pub mod run;
 pub mod serve;
 pub mod store;
+pub mod store_process;
 
 pub use clock::now_ms;
 pub use process::raise_file_limit;
@@ -30,6 +41,7 @@ use identity::Identity;
 use rookery_cluster_config::Config;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// What every request and connection of a node shares.
 #[derive(Debug)]
@@ -47,6 +59,8 @@ pub struct AppState {
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
     draining: AtomicBool,
+    /// An operator asked the node to leave.
+    leave: Notify,
 }
 
 impl AppState {

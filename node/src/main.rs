@@ -1,25 +1,30 @@
-//! The binary `rookery`: reads the configuration, starts a node, waits for a signal, ends it.
+//! The binary `rookery`: reads the configuration, starts a node (or the store's process), waits
+//! for a signal, ends it.
 //!
-//! Exit codes: 0 after a signal, 1 when the node can't start or can't go on, 2 when the configuration or the
-//! command line is wrong.
+//! With an operators' command it runs that instead (`commands`). Exit codes of a process: 0 after a
+//! signal, 1 when it can't start or can't go on, 2 when the configuration or the command line is
+//! wrong.
 
 use clap::Parser;
 use rookery_cluster_config::Config;
-use rookery_node::cli::Cli;
+use rookery_node::cli::{Cli, Job, Process};
+use rookery_node::run::{self, Signals};
+use rookery_node::store_process::StoreProcess;
 use rookery_node::{Node, log, raise_file_limit};
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const CANNOT_START: u8 = 1;
-const CANNOT_GO_ON: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
-/// As shells tell a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let loaded = match Cli::parse().serve().configuration(std::env::vars_os()) {
+    let process = match Cli::parse().job() {
+        Job::Process(process) => process,
+        Job::Tool(tool) => return tool.run(),
+    };
+    let is_store = matches!(process, Process::Store(_));
+    let loaded = match process.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(WRONG_CONFIGURATION, &faults),
     };
@@ -27,9 +32,12 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit(loaded.config.limits.max_connections);
+    if !is_store {
+        raise_file_limit(loaded.config.limits.max_connections);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
+        Ok(runtime) if is_store => runtime.block_on(run_store(loaded.config)),
         Ok(runtime) => runtime.block_on(run(loaded.config)),
         Err(error) => fail(CANNOT_START, &format!("can't start threads: {error}")),
     };
@@ -40,10 +48,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> ExitCode {
-    let signals = signal(SignalKind::terminate()).and_then(|terminate| {
-        signal(SignalKind::interrupt()).map(|interrupt| (terminate, interrupt))
-    });
-    let (mut terminate, mut interrupt) = match signals {
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
     };
@@ -52,27 +57,22 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => return fail(CANNOT_START, &error),
     };
     say(&mut std::io::stdout(), &node.ready_line());
-    let ended = tokio::select! {
-        () = asked_to_end(&mut terminate, &mut interrupt) => {
-            tracing::info!("asked to end; a second signal ends at once");
-            ExitCode::SUCCESS
-        }
-        () = node.failed() => {
-            tracing::error!("the actors can't go on: the node ends");
-            CANNOT_GO_ON.into()
-        }
-    };
-    tokio::select! {
-        () = node.shutdown() => ended,
-        () = asked_to_end(&mut terminate, &mut interrupt) => INTERRUPTED.into(),
-    }
+    run::run(node, signals).await.into()
 }
 
-async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn run_store(config: Config) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(CANNOT_START, &format!("can't listen for signals: {error}")),
+    };
+    let starting = tokio::task::spawn_blocking(move || StoreProcess::start(&config));
+    let store = match starting.await {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => return fail(CANNOT_START, &error),
+        Err(_) => return fail(CANNOT_START, &"the store panicked; the log says where"),
+    };
+    say(&mut std::io::stdout(), &store.ready_line());
+    run::run_store(store, signals).await.into()
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {

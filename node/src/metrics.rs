@@ -48,12 +48,13 @@ pub(crate) async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
-/// `GET /metrics`, and nothing else.
-pub(crate) fn router(handle: PrometheusHandle) -> Router {
+/// `GET /metrics`, and what operators ask.
+pub(crate) fn router(handle: PrometheusHandle, admin: Router) -> Router {
     Router::new()
         .route("/metrics", get(render))
         .fallback(async || ApiError::new(ErrorCode::NotFound, "metrics are at /metrics"))
         .with_state(handle)
+        .merge(admin)
 }
 
 async fn render(State(handle): State<PrometheusHandle>) -> Response {

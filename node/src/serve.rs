@@ -3,16 +3,19 @@
 //! ```text
 //! start     metrics recorder, listeners (a busy port fails fast), store, signing key,
 //!           identity, gateway, accept loops
-//! shutdown  /readyz turns 503 and /v1 refuses; gateway and actors end; requests under way end,
-//!           listeners close; the store closes
+//! shutdown  /readyz turns 503 and /v1 refuses; a member of a cluster hands its actors and clients
+//!           to the others; gateway and actors end; requests under way end, listeners close; the
+//!           store closes
 //! ```
 
+use crate::control::Control;
 use crate::gateway::Gateway;
 use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
 use crate::identity::{Cost, Identity};
+use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
-use crate::{AppState, metrics};
+use crate::{AppState, admin, metrics};
 use rookery_cluster_config::Config;
 use rookery_store::StoreError;
 use std::fmt;
@@ -22,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Connections that the metrics listener takes at a time.
@@ -42,6 +45,8 @@ pub enum StartError {
     },
     /// The store can't be opened.
     Open(OpenError),
+    /// A restore or migration into the store was not finished: this many rows so far.
+    Unfinished(u64),
     /// The store was opened but the installation's row can't be read or written.
     Store(StoreError),
     /// The password hasher or the signing key can't be used; the log says more.
@@ -65,6 +70,7 @@ impl fmt::Display for StartError {
                 write!(f, "can't listen on {address} ({source}); {remedy} another with {flag}")
             }
             Self::Open(error) => error.fmt(f),
+            Self::Unfinished(rows) => PlaceError::Unfinished(*rows).fmt(f),
             Self::Store(error) => {
                 write!(f, "can't use the store: {error}; check that the disk has room and works")
             }
@@ -84,7 +90,7 @@ impl std::error::Error for StartError {
             Self::Listen { source, .. } => Some(source),
             Self::Open(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Identity | Self::Gateway(_) | Self::Panicked => None,
+            Self::Unfinished(_) | Self::Identity | Self::Gateway(_) | Self::Panicked => None,
         }
     }
 }
@@ -127,16 +133,26 @@ impl Node {
             None => None,
         };
         let store = open_store(&config).await?;
+        check_whole(&store).await?;
         let seed = signing_seed(&store).await?;
         let identity =
             Identity::new(&config, cost, store.clone(), &seed).map_err(|_| StartError::Identity)?;
-        let gateway = Gateway::start(&config, &store).await.map_err(StartError::Gateway)?;
+        let gateway =
+            Gateway::start(&config, &store, http_addr).await.map_err(StartError::Gateway)?;
         let limits = config.limits;
         let attempts =
             Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
         let draining = AtomicBool::new(false);
-        let state =
-            Arc::new(AppState { config, http_addr, store, identity, gateway, attempts, draining });
+        let state = Arc::new(AppState {
+            config,
+            http_addr,
+            store,
+            identity,
+            gateway,
+            attempts,
+            draining,
+            leave: Notify::new(),
+        });
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -144,13 +160,17 @@ impl Node {
             connections: limits.max_connections,
             header_timeout: Duration::from_millis(state.config.http.header_timeout_ms),
         };
+        if let Some(control) = control(&state.config) {
+            let serving = control.serve(state.store.clone(), stopped.clone());
+            tasks.spawn(until(stopped.clone(), serving));
+        }
         let router = http::router(Arc::clone(&state));
         tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
         let mut metrics_addr = None;
         if let (Some(listener), Some(handle)) = (metrics_listener, recorder) {
             metrics_addr = Some(bound(&listener, http_addr, "--metrics")?);
             let bounds = Bounds { connections: METRICS_CONNECTIONS, ..bounds };
-            let router = metrics::router(handle.clone());
+            let router = metrics::router(handle.clone(), admin::router(Arc::clone(&state)));
             tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
             tasks.spawn(until(stopped, metrics::upkeep(handle)));
         }
@@ -193,6 +213,11 @@ impl Node {
         self.state.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns when an operator asked the node to leave.
+    pub async fn asked_to_leave(&self) {
+        self.state.leave.notified().await;
+    }
+
     /// Returns when a part that the node can't do without has failed for good: the node must end.
     pub async fn failed(&self) {
         self.state.gateway.failed().await;
@@ -202,6 +227,8 @@ impl Node {
     /// for another node once this process lets go of the store's handles.
     pub async fn shutdown(mut self) {
         self.drain();
+        let spread = Duration::from_millis(self.state.config.cluster.drain_ms);
+        self.state.gateway.drain(spread).await;
         self.state.gateway.shutdown().await;
         if self.stop.send(true).is_err() {
             tracing::debug!("the accept loops had ended before");
@@ -237,6 +264,30 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     let config = config.clone();
     let opening = tokio::task::spawn_blocking(move || store::open(&config));
     opening.await.map_err(|_| StartError::Panicked)?.map_err(StartError::Open)
+}
+
+/// Refuses a store that a restore or migration left half copied.
+async fn check_whole(store: &Store) -> Result<(), StartError> {
+    let store = store.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let asking = move || runtime.block_on(store.unfinished_transfer());
+    let answer = tokio::task::spawn_blocking(asking).await.map_err(|_| StartError::Panicked)?;
+    match answer.map_err(|error| StartError::Store(error.into()))? {
+        Some(rows) => Err(StartError::Unfinished(rows)),
+        None => Ok(()),
+    }
+}
+
+/// The socket for backups. A node without one serves all the same.
+fn control(config: &Config) -> Option<Control> {
+    let place = Place::configured(config);
+    match Control::listen(place.control_dir()?) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: backups need the node stopped");
+            None
+        }
+    }
 }
 
 /// The installation's signing key; the first node to start draws it.

@@ -8,77 +8,13 @@
     reason = "a helper that fails fails its test"
 )]
 
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+mod support;
+
+use rustix::process::Signal;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::thread::JoinHandle;
-
-fn rookery() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rookery"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ROOKERY_") {
-            command.env_remove(name);
-        }
-    }
-    command.env("ROOKERY_DEV_PASSWORD_COST", "low");
-    command
-}
-
-fn serve(data: &Path, more: &[&str]) -> Command {
-    let mut command = rookery();
-    command.arg("serve").arg("--data").arg(data);
-    command.args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).args(more);
-    command
-}
-
-/// A node that is ready. It is killed when the test ends before it.
-struct Ready {
-    child: Child,
-    line: String,
-    /// Reads the log as it is written: a full pipe would stop the node.
-    log: Option<JoinHandle<String>>,
-}
-
-impl Ready {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).unwrap();
-            log
-        });
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, line, log: Some(log) }
-    }
-
-    fn address(&self) -> &str {
-        let (_, rest) = self.line.split_once("http://").unwrap_or_else(|| panic!("{}", self.line));
-        rest.split(' ').next().unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn end(mut self) -> (ExitStatus, String) {
-        let log = self.log.take().unwrap().join().unwrap();
-        (self.child.wait().unwrap(), log)
-    }
-}
-
-impl Drop for Ready {
-    fn drop(&mut self) {
-        // Fails when it has ended, which is as good.
-        let _ended_before = self.child.kill();
-        let _reaped_before = self.child.wait();
-    }
-}
+use std::process::{Command, Output};
+use support::process::{Ready, post, rookery, serve};
 
 fn refused(command: &mut Command) -> (i32, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -87,20 +23,6 @@ fn refused(command: &mut Command) -> (i32, String) {
     // The log may warn before; the last word is the reason.
     let at = stderr.find("rookery: ").unwrap_or_else(|| panic!("no reason in {stderr:?}"));
     (status.code().unwrap(), stderr[at..].trim_end().to_owned())
-}
-
-fn post(address: &str, path: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]

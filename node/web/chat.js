@@ -341,6 +341,7 @@ export class ChatView {
     if (near) this.#renderBelow(0);
     byId("to-newest").hidden = near;
     if (near) this.#seen();
+    void this.#needOlder();
   }
 
   #renderBelow(count) {
@@ -378,7 +379,10 @@ export class ChatView {
       console.warn("history", error);
       return;
     }
-    if (conversation === this.#conversation) this.#olderNote();
+    if (conversation !== this.#conversation) return;
+    this.#olderNote();
+    // Whoever is at the top again by now waits for the next page.
+    void this.#needOlder();
   }
 
   // ---- composer ---------------------------------------------------------------------------------

@@ -153,14 +153,18 @@ impl<E: Engine> Store<E> {
 /// head plus one, which the caller checks; what comes after is dense as before.
 #[must_use]
 pub fn trim_plan(fence: &Fence, conversation: ConversationId, below: u64) -> Plan {
-    let ops = vec![
+    Plan { guards: vec![fence.guard()], ops: trim_ops(conversation, 0, below) }
+}
+
+/// Raises the floor to `below` and removes the entries from `from` up to there.
+pub(crate) fn trim_ops(conversation: ConversationId, from: u64, below: u64) -> Vec<Op> {
+    vec![
         Op::ByteMax { key: own(keys::floor(conversation)), value: own(rows::encode_rising(below)) },
         Op::ClearRange {
-            from: own(keys::message(conversation, 0)),
+            from: own(keys::message(conversation, from)),
             to: own(keys::message(conversation, below)),
         },
-    ];
-    Plan { guards: vec![fence.guard()], ops }
+    ]
 }
 
 /// What an entry counts towards a page.

@@ -34,7 +34,7 @@ impl PointerKind {
         }
     }
 
-    fn from_code(code: u8) -> Result<Self, ReadError> {
+    pub(crate) fn from_code(code: u8) -> Result<Self, ReadError> {
         match code {
             1 => Ok(Self::Messages),
             2 => Ok(Self::Created),
@@ -130,27 +130,8 @@ impl<E: Engine> Store<E> {
     /// [`StoreError`].
     pub async fn trim_inbox(&self, user: UserId, below: Stamp) -> Result<(), StoreError> {
         let epoch = self.inbox_epoch().await?;
-        let plan = Plan {
-            guards: Vec::new(),
-            ops: vec![
-                Op::ByteMax {
-                    key: keys::own(keys::inbox_floor(user)),
-                    value: keys::own(rows::encode_inbox_floor(epoch, below)),
-                },
-                Op::ClearRange {
-                    from: keys::own(keys::inbox(user, epoch)),
-                    to: keys::own(keys::pointer(user, epoch, below)),
-                },
-            ],
-        };
-        let mut attempts = Attempts::new();
-        loop {
-            attempts.begin()?;
-            // Repeating it changes nothing more: pointers only ever arrive above.
-            if attempts.settle(self.commit(plan.clone()).await)?.is_some() {
-                return Ok(());
-            }
-        }
+        // Repeating it changes nothing more: pointers only ever arrive above.
+        self.repeat(trim_plan(user, epoch, Stamp::default(), below)).await
     }
 
     /// Starts new inbox logs, as a restored backup needs: all cursors given out before are too far.
@@ -175,6 +156,21 @@ impl<E: Engine> Store<E> {
             }
         }
     }
+}
+
+/// Raises a user's floor to `below` and removes the pointers from `from` up to there.
+pub(crate) fn trim_plan(user: UserId, epoch: u32, from: Stamp, below: Stamp) -> Plan {
+    let ops = vec![
+        Op::ByteMax {
+            key: keys::own(keys::inbox_floor(user)),
+            value: keys::own(rows::encode_inbox_floor(epoch, below)),
+        },
+        Op::ClearRange {
+            from: keys::own(keys::pointer(user, epoch, from)),
+            to: keys::own(keys::pointer(user, epoch, below)),
+        },
+    ];
+    Plan { guards: Vec::new(), ops }
 }
 
 fn pointer((key, value): &(Bytes, Bytes)) -> Result<Pointer, ReadError> {

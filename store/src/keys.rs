@@ -23,9 +23,14 @@
 //! t    sha-256 of a refresh token                33  user, device, expiry, used
 //! y    user device                               17  refresh family: newest token hashes
 //! s    user                                       9  last seen: Unix ms; rises
+//! q    user device                               17  inbox cursor it came with, and when
+//! r    conversation                               9  retention of its messages: ms
 //! f    slot(2)                                    3  fence: node, incarnation, epoch
+//! L    node                                       9  lease: incarnation, state, counter, addresses
+//! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
 //! K                                               1  signing seed
+//! Z                                               1  a copy into this store that is under way
 //! ```
 //!
 //! "Rises" marks rows that are only written by `ByteMax`: their bytes after the version compare
@@ -198,6 +203,30 @@ pub fn last_seen(user: UserId) -> [u8; 9] {
     single(b's', user.0)
 }
 
+/// Key of the inbox cursor a device was last seen with.
+#[must_use]
+pub fn device_cursor(user: UserId, device: DeviceId) -> [u8; 17] {
+    pair(b'q', user.0, device.0)
+}
+
+/// First key of a user's device cursors; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn device_cursors(user: UserId) -> [u8; 9] {
+    single(b'q', user.0)
+}
+
+/// First key of a user's devices; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn devices(user: UserId) -> [u8; 9] {
+    single(b'v', user.0)
+}
+
+/// Key of how long a conversation keeps its messages.
+#[must_use]
+pub fn retention(conversation: ConversationId) -> [u8; 9] {
+    single(b'r', conversation.0)
+}
+
 /// Key of a slot's fence.
 #[must_use]
 pub fn fence(slot: Slot) -> [u8; 3] {
@@ -205,10 +234,22 @@ pub fn fence(slot: Slot) -> [u8; 3] {
     [b'f', high, low]
 }
 
+/// Key of a node's lease, by the node's number.
+#[must_use]
+pub fn lease(node: u64) -> [u8; 9] {
+    single(b'L', node)
+}
+
+/// Prefix of all leases; they end at [`prefix_end`] of it.
+pub const LEASES: &[u8] = b"L";
+/// Key of the membership's epoch.
+pub const EPOCH: &[u8] = b"E";
 /// Key of the installation row.
 pub const INSTALLATION: &[u8] = b"I";
 /// Key of the signing seed.
 pub const SIGNING_KEY: &[u8] = b"K";
+/// Key of the row that tells of a copy into this store.
+pub const TRANSFER: &[u8] = b"Z";
 
 /// Whether a key of this length whose first byte is `tag` is of a family that nothing guards on:
 /// messages, dedupe rows and inbox pointers, which are most of what is written. An engine that
@@ -338,9 +379,14 @@ mod tests {
             ),
             (hex(family(ANN, DEVICE)), "79000000000000000a000000000000000d"),
             (hex(last_seen(ANN)), "73000000000000000a"),
+            (hex(device_cursor(ANN, DEVICE)), "71000000000000000a000000000000000d"),
+            (hex(retention(CONV)), "721122334455667788"),
             (hex(fence(Slot(0x0fff))), "660fff"),
+            (hex(lease(0x0102)), "4c0000000000000102"),
+            (hex(EPOCH), "45"),
             (hex(INSTALLATION), "49"),
             (hex(SIGNING_KEY), "4b"),
+            (hex(TRANSFER), "5a"),
         ];
         for (key, wanted) in golden {
             assert_eq!(key, wanted);

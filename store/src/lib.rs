@@ -10,6 +10,7 @@
 //! engine    submit(plans) / view(at least version)
 //!   |- memory     simulation and unit tests
 //!   |- embedded   one machine: an LSM, one writer, one fsync for many plans
+//!   |- shared     several nodes of one machine: a client of the embedded engine's own process
 //!   `- fdb        production clusters: FoundationDB (cargo feature `fdb`)
 //! ```
 
@@ -20,6 +21,8 @@ extern crate self as rookery_store;
 mod accounts;
 pub mod append;
 mod apply;
+pub mod backup;
+pub mod check;
 mod conversation;
 mod dedupe;
 mod devices;
@@ -41,12 +44,20 @@ pub mod keys;
 mod last_seen;
 mod list;
 pub mod marks;
+pub mod members;
 pub mod memory;
+pub mod migrate;
 pub mod plan;
 mod refresh;
+pub mod retention;
 mod rows;
+pub mod schema;
+#[cfg(unix)]
+pub mod shared;
 pub mod slot;
 mod store;
+mod tally;
+mod transfer;
 
 pub use accounts::{Account, MAX_PASSWORD_HASH_BYTES};
 pub use append::Append;
@@ -63,7 +74,9 @@ pub use inbox::{InboxPage, MAX_INBOX_PAGE, Pointer, PointerKind};
 pub use last_seen::last_seen_plan;
 pub use list::MAX_SCANNED;
 pub use marks::MarkUpdate;
+pub use members::{Lease, Members, NodeState};
 pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
 pub use store::Store;
+pub use tally::Totals;

@@ -93,10 +93,29 @@ rows! {
     FamilyRow = "refresh family" { hashes: Vec<[u8; 32]> }
     /// `f`: who may write in a slot.
     FenceRow = "fence" { node: u64, incarnation: u64, epoch: u64 }
+    /// `L`: what a node says of itself, and what others decided about it.
+    LeaseRow<'a> = "lease" {
+        name: &'a str,
+        incarnation: u64,
+        state: u8,
+        counter: u64,
+        link: &'a str,
+        endpoint: &'a str,
+        zone: &'a str,
+        capacity: u32,
+        sessions: u32,
+        lag_ms: u32,
+    }
+    /// `E`: which cluster works here, and how often its members changed.
+    EpochRow<'a> = "epoch" { cluster: &'a str, epoch: u64 }
     /// `I`: facts about this installation.
     InstallationRow = "installation" { inbox_epoch: u32 }
     /// `K`: seed of the key that signs access tokens.
     SigningRow = "signing key" { seed: [u8; 32] }
+    /// `r`: how long a conversation keeps its messages.
+    RetentionRow = "retention" { keep_ms: u64 }
+    /// `Z`: how far a copy into this store got, and from where. `phase` is of `transfer`.
+    TransferRow<'a> = "transfer" { source: u64, phase: u8, last_key: &'a [u8], rows: u64 }
 }
 
 /// Most bytes of a message's value beside its body.
@@ -178,6 +197,27 @@ pub(crate) fn decode_inbox_floor(value: &[u8]) -> Result<(u32, Stamp), ReadError
     let (epoch, stamp) = content.split_first_chunk::<4>().ok_or_else(wrong)?;
     let stamp = <[u8; 12]>::try_from(stamp).map_err(|_| wrong())?;
     Ok((u32::from_be_bytes(*epoch), Stamp(stamp)))
+}
+
+/// The value of a device's cursor, and of the time it was noted.
+pub(crate) fn encode_device_cursor(epoch: u32, stamp: Stamp, seen_ms: u64) -> [u8; 25] {
+    let mut value = [0; 25];
+    let mut out = value.as_mut_slice();
+    out.put_slice(&encode_inbox_floor(epoch, stamp));
+    out.put_u64(seen_ms);
+    value
+}
+
+/// Reads what [`encode_device_cursor`] wrote.
+///
+/// # Errors
+/// [`ReadError::Damaged`].
+pub(crate) fn decode_device_cursor(value: &[u8]) -> Result<(u32, Stamp, u64), ReadError> {
+    let wrong = || damaged("device cursor", "its length is wrong");
+    content(value, "device cursor", 1)?;
+    let (place, seen_ms) = value.split_last_chunk::<8>().ok_or_else(wrong)?;
+    let (epoch, stamp) = decode_inbox_floor(place).map_err(|_| wrong())?;
+    Ok((epoch, stamp, u64::from_be_bytes(*seen_ms)))
 }
 
 impl MessageRow<'_> {

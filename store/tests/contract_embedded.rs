@@ -14,5 +14,7 @@ mod contract {
 mod embedded {
     pub mod child;
     pub mod damage;
+    pub mod full;
     pub mod opening;
+    pub mod sync;
 }

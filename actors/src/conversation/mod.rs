@@ -5,6 +5,8 @@
 //!   take-over; the store refuses the plan when somebody else has taken the slot since.
 //! - One append is in flight at a time; what comes meanwhile joins the next one.
 //! - A message is announced (delivered, acknowledged) only after its commit is known.
+//! - A copy of a message, however late, is known as one: by what this activation remembers, or by a
+//!   look into the store when it was passed on before this activation loaded. No clock is asked.
 //! - After an outcome that is not known, nothing of this activation is believed any more: the
 //!   fence is dropped (the next take-over makes the plan in doubt harmless or visible) and the
 //!   actor stops. Senders hear `OutcomeUnknown` and retry; the dedupe row answers them.
@@ -16,6 +18,7 @@
 //! ```
 
 mod batch;
+mod ending;
 mod marks;
 mod queue;
 
@@ -28,7 +31,7 @@ use marks::Marks;
 use queue::{Admission, SendQueue};
 use rookery_protocol::{ClientMsgId, ConversationId, Entry, ErrorCode, MarkKind, UserId};
 use rookery_store::append::{self, Append};
-use rookery_store::{Fence, Loaded, Outcome, StoreError, slot_of};
+use rookery_store::{Fence, Loaded, Outcome, StoreError, Version, slot_of};
 use std::sync::Arc;
 
 /// Most entries of one append.
@@ -41,9 +44,6 @@ const IDLE_MS: u64 = 60_000;
 const MARKS_DELAY_MS: u64 = 250;
 /// The activity rows of a conversation are rewritten at most this often.
 const ACTIVITY_MS: u64 = 60_000;
-/// A message id that is older than the activation by more than this may be a retry, whatever the
-/// client says.
-const CLOCK_SLACK_MS: u64 = 2_000;
 /// Requests other than sends that wait for the load.
 const MAX_EARLY: usize = 256;
 
@@ -61,6 +61,8 @@ pub struct Conversation {
     next_lookup: u64,
     used_ms: u64,
     flushing: bool,
+    /// Another node has the slot.
+    leaving: bool,
 }
 
 enum Phase {
@@ -76,7 +78,8 @@ struct Ready {
     head: u64,
     head_time_ms: u64,
     active_written_ms: u64,
-    loaded_unix_ms: u64,
+    /// The version of the load.
+    loaded: Version,
     inbox_epoch: u32,
     members: Vec<UserId>,
     marks: Marks,
@@ -100,6 +103,7 @@ impl Conversation {
             next_lookup: TOKEN_FIRST_LOOKUP,
             used_ms: 0,
             flushing: false,
+            leaving: false,
         }
     }
 
@@ -122,6 +126,8 @@ impl Conversation {
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
             ConversationMsg::Flush => self.flushing = true,
+            ConversationMsg::HandOff => self.hand_off(out),
+            ConversationMsg::NotHere => self.give_up(ErrorCode::Moved, out),
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
@@ -142,6 +148,29 @@ impl Conversation {
         ready || !self.queue.is_empty()
     }
 
+    /// Who waits for an answer to a send, and to which.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        self.queue.asked()
+    }
+
+    /// The names of [`Conversation::state`].
+    pub const STATES: &'static [&'static str] =
+        &["c:cold", "c:fencing", "c:loading", "c:ready", "c:appending", "c:marking"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Cold => "c:cold",
+            Phase::Fencing => "c:fencing",
+            Phase::Loading(_) => "c:loading",
+            Phase::Ready(ready) if ready.in_flight.is_some() => "c:appending",
+            Phase::Ready(ready) if ready.marks.is_busy() => "c:marking",
+            Phase::Ready(_) => "c:ready",
+        }
+    }
+
     fn touch(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.used_ms = now.mono_ms;
         if matches!(self.phase, Phase::Cold) {
@@ -151,16 +180,21 @@ impl Conversation {
     }
 
     fn send(&mut self, now: Now, send: Outgoing, out: &mut Vec<Effect>) {
-        self.touch(now, out);
         let session = send.from.session;
         let id = send.id;
+        if self.leaving {
+            return answer(session, id, SendAnswer::Failed(ErrorCode::Moved), out);
+        }
+        self.touch(now, out);
         let lookup = self.next_lookup;
         let result = match &self.phase {
             Phase::Ready(ready) => {
                 if !ready.members.contains(&session.user) {
                     return answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
                 }
-                let old = id.unix_ms().saturating_add(CLOCK_SLACK_MS) < ready.loaded_unix_ms;
+                // Made before this activation loaded, or before what it has forgotten: another copy
+                // may be in already, whatever the client says.
+                let old = send.seen < ready.loaded.max(self.queue.forgotten());
                 let retry = send.retry || old;
                 self.queue.admit(send, retry.then_some(lookup))
             }
@@ -254,7 +288,7 @@ impl Conversation {
             head: loaded.head,
             head_time_ms: loaded.head_time_ms,
             active_written_ms: loaded.active_written_ms,
-            loaded_unix_ms: now.unix_ms,
+            loaded: loaded.version,
             inbox_epoch: loaded.inbox_epoch,
             members: loaded.members.iter().map(|m| m.user).collect(),
             marks: Marks::new(&loaded.members),
@@ -353,7 +387,7 @@ impl Conversation {
                     // Who writes has read what was there.
                     ready.mark(now, entry.sender, MarkKind::Read, entry.seq, out);
                 }
-                self.queue.committed(&in_flight.entries);
+                self.queue.committed(&in_flight.entries, version);
                 self.pump(now, out);
             }
             Outcome::Busy => {
@@ -385,25 +419,6 @@ impl Conversation {
         for (session, id) in self.queue.drain() {
             answer(session, id, SendAnswer::Failed(code), out);
         }
-    }
-
-    fn drop_fence(&mut self, out: &mut Vec<Effect>) {
-        if let Phase::Ready(ready) = &self.phase {
-            let value = ready.fence.value.clone();
-            out.push(Effect::DropFence { slot: ready.fence.slot, value });
-        }
-    }
-
-    /// Refuses everything that waits and ends this activation.
-    fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
-        self.fail_queue(code, out);
-        for msg in std::mem::take(&mut self.early) {
-            if let ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } = msg {
-                refused(from, code, out);
-            }
-        }
-        self.phase = Phase::Cold;
-        out.push(Effect::Stop);
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -440,14 +455,12 @@ impl Conversation {
                 ready.marks.not_written(now.mono_ms + 4 * MARKS_DELAY_MS);
             }
             Outcome::Conflict => {
-                self.drop_fence(out);
-                // An append in flight will hear the same from the store.
-                let appending =
-                    matches!(&self.phase, Phase::Ready(ready) if ready.in_flight.is_some());
-                if !appending {
-                    self.give_up(ErrorCode::Moved, out);
+                // An append in flight hears the same, or that the store was wrong about it.
+                ready.marks.not_written(now.mono_ms + 4 * MARKS_DELAY_MS);
+                if ready.in_flight.is_none() {
+                    self.drop_fence(out);
+                    return self.give_up(ErrorCode::Moved, out);
                 }
-                return;
             }
         }
         if let Some(due) = ready.marks.due_at() {

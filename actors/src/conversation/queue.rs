@@ -5,16 +5,17 @@
 
 use crate::message::{Origin, Outgoing, SessionRef};
 use rookery_protocol::{ClientMsgId, Entry, UserId};
-use rookery_store::Known;
 use rookery_store::append::{content_hash, entry_bytes_bound};
+use rookery_store::{Known, Version};
 use std::collections::{HashMap, VecDeque};
 
 /// Most sends that wait.
 const MAX_QUEUED: usize = 4096;
 /// Most bytes of bodies that wait.
 const MAX_QUEUED_BYTES: usize = 2 * 1024 * 1024;
-/// Committed ids that are remembered without asking the store.
-const MAX_RECENT: usize = 256;
+/// Committed ids that are remembered without asking the store: more than a conversation commits
+/// between two acknowledgements of a client.
+const MAX_RECENT: usize = 1_024;
 
 /// What became of a send at the door.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,11 +63,18 @@ pub(super) struct SendQueue {
     /// Sends that came before the conversation was loaded.
     unchecked: Vec<Outgoing>,
     seen: HashMap<Key, Seen>,
-    /// Committed ids, oldest first.
-    recent: VecDeque<Key>,
+    /// Committed ids, oldest first, with the versions of their commits.
+    recent: VecDeque<(Key, Version)>,
+    /// Of the ids that are remembered no more, none was committed after this version.
+    forgotten: Version,
 }
 
 impl SendQueue {
+    /// See the field.
+    pub(super) fn forgotten(&self) -> Version {
+        self.forgotten
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty() && self.unchecked.is_empty()
     }
@@ -139,7 +147,8 @@ impl SendQueue {
         let same = hash == known.hash;
         seen.hash = known.hash;
         seen.place = Some((known.seq, known.time_ms));
-        self.remember(key);
+        // Committed before the load, or by this activation and forgotten since: both are covered.
+        self.remember(key, Version::default());
         Some((session, key.1, same))
     }
 
@@ -190,12 +199,12 @@ impl SendQueue {
     }
 
     /// The entries are durable.
-    pub(super) fn committed(&mut self, entries: &[Entry]) {
+    pub(super) fn committed(&mut self, entries: &[Entry], version: Version) {
         for entry in entries {
             let key = (entry.sender, entry.client_msg_id);
             if let Some(seen) = self.seen.get_mut(&key) {
                 seen.place = Some((entry.seq, entry.time_ms));
-                self.remember(key);
+                self.remember(key, version);
             }
         }
     }
@@ -222,12 +231,24 @@ impl SendQueue {
         asked
     }
 
-    fn remember(&mut self, key: Key) {
-        self.recent.push_back(key);
+    /// Everybody whose send has no answer yet, and for what.
+    pub(super) fn asked(&self) -> Vec<(SessionRef, ClientMsgId)> {
+        let seen = self.seen.iter().filter(|(_, seen)| seen.place.is_none());
+        let seen = seen.map(|((_, id), seen)| (seen.from.session, *id));
+        let unchecked = self.unchecked.iter().map(|s| (s.from.session, s.id));
+        let mut asked: Vec<_> = seen.chain(unchecked).collect();
+        // The order of a hash map must not reach the wire.
+        asked.sort_unstable();
+        asked
+    }
+
+    fn remember(&mut self, key: Key, version: Version) {
+        self.recent.push_back((key, version));
         if self.recent.len() > MAX_RECENT
-            && let Some(oldest) = self.recent.pop_front()
+            && let Some((oldest, version)) = self.recent.pop_front()
         {
             self.seen.remove(&oldest);
+            self.forgotten = self.forgotten.max(version);
         }
     }
 }

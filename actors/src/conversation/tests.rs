@@ -76,7 +76,7 @@ fn loaded() -> ConversationMsg {
 }
 
 fn session(user: UserId) -> SessionRef {
-    SessionRef { user, session: SessionId(user.0) }
+    SessionRef { user, session: SessionId(user.0), node: crate::NodeId(1) }
 }
 
 fn id(n: u8) -> ClientMsgId {
@@ -88,6 +88,7 @@ fn outgoing(user: UserId, n: u8, text: &str) -> Outgoing {
         from: Origin { session: session(user), device: DeviceId(user.0) },
         id: id(n),
         retry: false,
+        seen: Version(5),
         kind: EntryKind::Text,
         body: text.into(),
     }
@@ -200,6 +201,34 @@ fn a_retry_that_is_not_remembered_is_looked_up_and_holds_back_what_follows() {
     assert_eq!(delivered(&effects).first(), Some(&(ADA, vec![4, 5])));
 }
 
+/// A link may hand a message over late, when its client has long sent it again another way and this
+/// owner is a new one: neither the client's word nor a clock tells.
+#[test]
+fn a_message_passed_on_before_the_load_is_looked_up_though_it_is_no_retry() {
+    let mut actor = Actor::ready();
+    let late = Outgoing { seen: Version(4), ..outgoing(ADA, 1, "hello") };
+    let effects = actor.on(ConversationMsg::Send(late));
+    assert!(plans(&effects).is_empty());
+    assert!(matches!(effects.as_slice(), [Effect::Query { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_copy_that_comes_after_its_first_was_forgotten_is_looked_up() {
+    let mut actor = Actor::ready();
+    actor.on(send(ADA, 0));
+    actor.commit(TOKEN_APPEND);
+    for n in 0..1_024_u16 {
+        assert!(matches!(answers(&actor.on(send(ADA, 0)))[..], [SendAnswer::Duplicate { .. }]));
+        let [high, low] = n.to_be_bytes();
+        let id = ClientMsgId::from_parts(u64::from(high), [low; 10]);
+        let seen = Version(actor.version);
+        actor.on(ConversationMsg::Send(Outgoing { id, seen, ..outgoing(GRACE, 1, "hello") }));
+        actor.commit(TOKEN_APPEND);
+    }
+    let effects = actor.on(send(ADA, 0));
+    assert!(matches!(effects.as_slice(), [Effect::Query { .. }]), "{effects:?}");
+}
+
 #[test]
 fn a_lookup_that_finds_the_message_answers_with_the_stored_place() {
     let mut actor = Actor::ready();
@@ -307,6 +336,21 @@ fn marks_are_gathered_written_once_and_told_only_then() {
         assert_eq!(receipts.marks, [(GRACE, MarkKind::Read, 3)]);
     }
     assert_eq!(told.count(), 2, "both members hear of it");
+}
+
+#[test]
+fn marks_that_conflict_beside_an_append_are_written_again() {
+    let mut actor = Actor::ready();
+    let from = session(GRACE);
+    actor.on(ConversationMsg::Mark { from, kind: MarkKind::Read, seq: 3 });
+    actor.mono_ms += MARKS_DELAY_MS;
+    actor.on(ConversationMsg::Wake);
+    actor.on(send(ADA, 1));
+    actor.on(ConversationMsg::Committed(TOKEN_MARKS, Outcome::Conflict));
+    // The store was wrong: the fence is still ours.
+    actor.commit(TOKEN_APPEND);
+    actor.mono_ms += 4 * MARKS_DELAY_MS;
+    assert_eq!(plans(&actor.on(ConversationMsg::Wake)).len(), 1);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a session passes on: live batches, pulls from the store, receipts. Pure.
 
 use super::sync::{PULL_POINTERS, Verdict};
-use super::{MIN_WINDOW_BYTES, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL};
+use super::{
+    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL,
+};
 use crate::effect::{Effect, Query};
 use crate::message::{Batch, BatchEntry, Receipts};
 use crate::time::Now;
@@ -9,12 +11,16 @@ use bytes::Bytes;
 use rookery_protocol::server::{
     Behind, CaughtUp, ConversationChanged, Message, Receipt, Sent, TooFar,
 };
-use rookery_protocol::{Change, ClientMsgId, ConversationId, DeviceId, Entry, ServerFrame};
-use rookery_store::{InboxPage, StoreError};
+use rookery_protocol::{Change, ClientMsgId, ConversationId, Cursor, DeviceId, Entry, ServerFrame};
+use rookery_store::retention::device_cursor_plan;
+use rookery_store::{InboxPage, Stamp, StoreError, Version};
 use std::sync::Arc;
 
 impl Session {
     pub(super) fn deliver(&mut self, now: Now, batch: &Arc<Batch>, out: &mut Vec<Effect>) {
+        if !self.sync.started {
+            return self.answer_own(batch, out);
+        }
         match self.sync.judge(batch) {
             Verdict::Ignore => {}
             Verdict::Missing => self.pull(out),
@@ -26,6 +32,17 @@ impl Session {
                 }
                 self.pass(batch, last, out);
                 self.timers.reconcile.get_or_insert(now.mono_ms + RECONCILE_MS);
+            }
+        }
+    }
+
+    /// Answers the session's own sends of a batch: without `Sync` nothing else is delivered.
+    fn answer_own(&mut self, batch: &Batch, out: &mut Vec<Effect>) {
+        for entry in &batch.entries {
+            if let Some(pending) = self.take_pending(entry.device, &entry.client_msg_id) {
+                let at = (entry.client_msg_id, entry.seq, entry.time_ms);
+                let frame = sent(pending.request, batch.conversation, at, false);
+                self.emit(frame.to_bytes(), 1, batch.version, out);
             }
         }
     }
@@ -64,7 +81,7 @@ impl Session {
             batch.frames.slice(start..)
         };
         self.sync.left(batch.conversation, batch.last());
-        self.emit(frames, count, out);
+        self.emit(frames, count, batch.version, out);
     }
 
     pub(super) fn take_pending(&mut self, device: DeviceId, id: &ClientMsgId) -> Option<Pending> {
@@ -102,8 +119,9 @@ impl Session {
         match page {
             Err(_) => self.pull_failed(now),
             Ok(InboxPage::TooFar { now: cursor }) => {
+                let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
                 self.sync.too_far(cursor);
-                let request = self.sync.request.take().unwrap_or(0);
+                self.note_cursor(now, cursor, out);
                 self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
                 self.went_live(now, false, out);
             }
@@ -111,10 +129,10 @@ impl Session {
                 let step = self.sync.page(&pointers, end, more);
                 for conversation in step.created {
                     let change = ConversationChanged { conversation, change: Change::Created };
-                    self.emit(ServerFrame::from(change).to_bytes(), 1, out);
+                    self.emit(ServerFrame::from(change).to_bytes(), 1, Version::default(), out);
                 }
                 if step.spans.is_empty() {
-                    return self.pulled(now, true, out);
+                    return self.followed(now, true, out);
                 }
                 let max_bytes = self.stream.room().max(MIN_WINDOW_BYTES as usize) / 2;
                 let query = Query::Entries { spans: step.spans, max_bytes };
@@ -147,12 +165,20 @@ impl Session {
             }
         }
         if count > 0 {
-            self.emit(Bytes::from(frames), count, out);
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
         self.pulled(now, count > 0, out);
     }
 
     pub(super) fn pulled(&mut self, now: Now, progress: bool, out: &mut Vec<Effect>) {
+        if progress {
+            // Where something came from, the hint of the next may get lost.
+            self.timers.reconcile = Some(now.mono_ms + RECONCILE_MS);
+        }
+        self.followed(now, progress, out);
+    }
+
+    fn followed(&mut self, now: Now, progress: bool, out: &mut Vec<Effect>) {
         if self.sync.finish(progress) {
             self.went_live(now, true, out);
         }
@@ -164,11 +190,39 @@ impl Session {
         let held = self.sync.go_live();
         let request = self.sync.request.take();
         if tell && let Some(cursor) = self.sync.cursor {
+            self.note_cursor(now, cursor, out);
             let caught_up = CaughtUp { request: request.unwrap_or(0), cursor };
-            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, out);
+            let seen = Stamp(cursor.stamp).version();
+            self.emit(ServerFrame::from(caught_up).to_bytes(), 1, seen, out);
         }
         for batch in held {
             self.deliver(now, &batch, out);
+        }
+    }
+
+    /// What the client has not got is gone from the log, and it asked nothing: `TooFar` is not
+    /// counted, so it could be lost with the connection and the hole would stay unseen. In a new
+    /// session the client syncs, and is told for sure.
+    fn restart(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conn.take() {
+            self.timers.last_life_ms = now.mono_ms;
+            out.push(Effect::RefuseAttach(conn));
+        }
+        self.end(now, None, out);
+    }
+
+    /// The client is told a cursor. What it held before is noted in the store, where retention keeps
+    /// everything from there on for it: the one just told may get lost with the connection.
+    fn note_cursor(&mut self, now: Now, told: Cursor, out: &mut Vec<Effect>) {
+        // After another epoch's cursor only the one just told is good.
+        let held = self.held.replace(told).filter(|held| held.epoch == told.epoch);
+        let due = self.noted_ms.is_none_or(|at| now.mono_ms >= at.saturating_add(NOTE_MS));
+        if let (Some(device), true) = (self.device(), due) {
+            self.noted_ms = Some(now.mono_ms);
+            let held = held.unwrap_or(told);
+            let plan = device_cursor_plan(self.me.user, device, held, now.unix_ms);
+            // Nobody waits for the outcome: a note that got lost keeps more, not less.
+            out.push(Effect::Commit { token: 0, plan });
         }
     }
 
@@ -187,7 +241,8 @@ impl Session {
             ServerFrame::from(receipt).encode(&mut frames);
         }
         if self.stream.room() >= frames.len() {
-            self.emit(Bytes::from(frames), receipts.marks.len() as u64, out);
+            let count = receipts.marks.len() as u64;
+            self.emit(Bytes::from(frames), count, Version::default(), out);
         }
     }
 
@@ -204,7 +259,7 @@ impl Session {
         }
         if change != Change::Created || self.sync.created(conversation) {
             let frame = ConversationChanged { conversation, change };
-            self.emit(ServerFrame::from(frame).to_bytes(), 1, out);
+            self.emit(ServerFrame::from(frame).to_bytes(), 1, Version::default(), out);
         }
     }
 }

@@ -10,6 +10,7 @@
 //!   watched users, batches held back.
 
 mod delivery;
+mod moved;
 mod requests;
 mod stream;
 mod sync;
@@ -20,8 +21,11 @@ use crate::time::Now;
 use bytes::Bytes;
 use rookery_protocol::limits::{Limits, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use rookery_protocol::server::{Presence, Typing, Welcome};
-use rookery_protocol::{ClientMsgId, CloseCode, DeviceId, ErrorCode, ServerFrame, UserId};
-use std::collections::HashMap;
+use rookery_protocol::{
+    ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, ErrorCode, ServerFrame, UserId,
+};
+use rookery_store::Version;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use stream::Stream;
 use sync::Sync;
@@ -34,8 +38,15 @@ const SEND_CHECK_MS: u64 = 2_000;
 const SEND_UNKNOWN_MS: u64 = 8_000;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
+/// Watches are renewed with every so manieth time of those: they are many, and matter less.
+const WATCH_RENEWALS: u8 = 5;
+/// The cursor the client holds is noted in the store at most so often, and with each sync.
+const NOTE_MS: u64 = 3_600_000;
 /// After a failed read.
 const RETRY_MS: u64 = 500;
+/// A session whose client was sent to another node waits for it no longer than this: until the
+/// client's next session is known, so that its user doesn't seem to leave.
+const DRAINED_MS: u64 = 1_500;
 /// A client that is behind and acknowledges nothing for this long is closed.
 const STUCK_MS: u64 = 60_000;
 
@@ -53,8 +64,6 @@ pub struct Settings {
     pub grace_ms: u32,
     /// The node's name.
     pub node: Arc<str>,
-    /// WebSocket addresses of the cluster's nodes.
-    pub endpoints: Vec<String>,
 }
 
 /// The state of one session's actor.
@@ -71,12 +80,23 @@ pub struct Session {
     /// Other requests without answer.
     requests: usize,
     watched: Vec<UserId>,
+    /// The cursor the client is known to hold; what it missed from there on is kept for it.
+    held: Option<Cursor>,
+    /// When that was last noted in the store, monotonic milliseconds.
+    noted_ms: Option<u64>,
+    moved: Option<Box<moved::Moved>>,
+    /// Watched users whose newest status may not have reached the client.
+    unshown: BTreeSet<UserId>,
+    renewals: u8,
+    /// The client was told to go to another node.
+    drained: bool,
     timers: Timers,
 }
 
 #[derive(Clone, Copy)]
 struct Pending {
     request: u32,
+    conversation: ConversationId,
     since_ms: u64,
 }
 
@@ -110,6 +130,12 @@ impl Session {
             pending: HashMap::new(),
             requests: 0,
             watched: Vec::new(),
+            held: None,
+            noted_ms: None,
+            moved: None,
+            unshown: BTreeSet::new(),
+            renewals: 0,
+            drained: false,
             timers: Timers::default(),
         }
     }
@@ -118,6 +144,23 @@ impl Session {
     #[must_use]
     pub fn device(&self) -> Option<DeviceId> {
         self.identity.as_ref().map(|identity| identity.device)
+    }
+
+    /// The names of [`Session::state`].
+    pub const STATES: &'static [&'static str] =
+        &["s:new", "s:away", "s:unsynced", "s:pulling", "s:behind", "s:live"];
+
+    /// Its state in a word, for whoever looks on.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.conn, &self.identity) {
+            (_, None) => "s:new",
+            (None, _) => "s:away",
+            _ if !self.sync.started => "s:unsynced",
+            _ if self.sync.pulling() => "s:pulling",
+            _ if self.sync.behind => "s:behind",
+            _ => "s:live",
+        }
     }
 
     /// Handles one message.
@@ -143,9 +186,7 @@ impl Session {
             }
             SessionMsg::Changed(conversation, change) => self.changed(conversation, change, out),
             SessionMsg::Presence { user, status, last_seen_ms } => {
-                if self.watched.contains(&user) {
-                    self.passing(Presence { user, status, last_seen_ms }, out);
-                }
+                self.presence(Presence { user, status, last_seen_ms }, out);
             }
             SessionMsg::HubLost => self.hub_lost(now, out),
             SessionMsg::WatchedHubLost(user) => {
@@ -153,6 +194,10 @@ impl Session {
                     self.tell_hub(user, PresenceMsg::Watch(self.me), out);
                 }
             }
+            SessionMsg::HubsMoved(slots) => self.hubs_moved(now, &slots),
+            SessionMsg::HintsLost => self.hints_lost(now),
+            SessionMsg::SendsMoved(slots) => self.sends_moved(&slots, out),
+            SessionMsg::Drain(alternates) => self.drain(&alternates, out),
             SessionMsg::Answer(token, result) => self.answered(now, token, result, out),
             SessionMsg::Wake => self.wake(now, out),
             SessionMsg::End(code) => self.end(now, Some(code), out),
@@ -195,20 +240,21 @@ impl Session {
         if fresh {
             self.secret = attach.fresh_secret;
         }
-        self.write_welcome(now, &attach.identity, !fresh, out);
+        self.write_welcome(now, &attach.identity, (!fresh, attach.endpoints), out);
         let device = attach.identity.device;
         self.identity = Some(attach.identity);
         match replay {
             None => {
-                let register = PresenceMsg::Register { session: self.me.session, device };
-                self.tell_hub(self.me.user, register, out);
-                self.timers.renew = Some(now.mono_ms + RENEW_MS);
+                self.register(now, device, out);
             }
             Some((received, missed)) => {
                 self.stream.ack(received);
                 for frames in missed {
                     self.write(frames, out);
                 }
+                // What was written before may not have arrived.
+                self.unshown.extend(&self.watched);
+                self.show(out);
                 // A slow client starts afresh with its patience.
                 self.timers.stuck = self.sync.behind.then_some(now.mono_ms + STUCK_MS);
                 self.pull(out);
@@ -216,7 +262,13 @@ impl Session {
         }
     }
 
-    fn write_welcome(&self, now: Now, identity: &Identity, resumed: bool, out: &mut Vec<Effect>) {
+    fn write_welcome(
+        &self,
+        now: Now,
+        identity: &Identity,
+        (resumed, endpoints): (bool, Vec<String>),
+        out: &mut Vec<Effect>,
+    ) {
         let window = u32::try_from(self.stream.window()).unwrap_or(MAX_WINDOW_BYTES);
         let welcome = Welcome {
             version: 1,
@@ -232,7 +284,7 @@ impl Session {
             token_expires_ms: identity.expires_ms,
             limits: Limits::with_window(window),
             node: self.settings.node.to_string(),
-            endpoints: self.settings.endpoints.clone(),
+            endpoints,
         };
         self.write(ServerFrame::from(welcome).to_bytes(), out);
     }
@@ -241,7 +293,9 @@ impl Session {
         if self.conn == Some(conn) {
             self.conn = None;
             self.timers.last_life_ms = last_life_ms;
-            self.timers.expire = Some(last_life_ms + u64::from(self.settings.grace_ms));
+            let grace_ms = u64::from(self.settings.grace_ms);
+            let grace_ms = if self.drained { grace_ms.min(DRAINED_MS) } else { grace_ms };
+            self.timers.expire = Some(last_life_ms + grace_ms);
             self.timers.stuck = None;
         }
     }
@@ -272,11 +326,15 @@ impl Session {
         out.push(Effect::Stop);
     }
 
+    fn register(&mut self, now: Now, device: DeviceId, out: &mut Vec<Effect>) {
+        let SessionRef { user, session, node } = self.me;
+        self.tell_hub(user, PresenceMsg::Register { session, node, device }, out);
+        self.timers.renew = Some(now.mono_ms + RENEW_MS);
+    }
+
     fn hub_lost(&mut self, now: Now, out: &mut Vec<Effect>) {
         if let Some(device) = self.device() {
-            let register = PresenceMsg::Register { session: self.me.session, device };
-            self.tell_hub(self.me.user, register, out);
-            self.timers.renew = Some(now.mono_ms + RENEW_MS);
+            self.register(now, device, out);
             for user in self.watched.clone() {
                 self.tell_hub(user, PresenceMsg::Watch(self.me), out);
             }
@@ -288,9 +346,10 @@ impl Session {
 
     // ---- writing ----------------------------------------------------------------------------
 
-    /// Counted frames: kept until acknowledged.
-    fn emit(&mut self, frames: Bytes, count: u64, out: &mut Vec<Effect>) {
-        self.stream.push(frames.clone(), count);
+    /// Counted frames: kept until acknowledged. They tell of the store at `version`; 0: of no
+    /// particular one.
+    fn emit(&mut self, frames: Bytes, count: u64, version: Version, out: &mut Vec<Effect>) {
+        self.stream.push(frames.clone(), count, version);
         self.write(frames, out);
     }
 
@@ -301,10 +360,31 @@ impl Session {
         }
     }
 
-    /// News that may be lost: the first to go when the client is slow.
-    fn passing(&self, frame: impl Into<ServerFrame>, out: &mut Vec<Effect>) {
-        if self.stream.room() >= self.stream.window() / 2 {
+    /// News that may be lost: the first to go when the client is slow. False: it went nowhere.
+    fn passing(&self, frame: impl Into<ServerFrame>, out: &mut Vec<Effect>) -> bool {
+        let passes = self.conn.is_some() && self.stream.room() >= self.stream.window() / 2;
+        if passes {
             self.write(frame.into().to_bytes(), out);
+        }
+        passes
+    }
+
+    fn presence(&mut self, presence: Presence, out: &mut Vec<Effect>) {
+        if self.watched.contains(&presence.user) {
+            if self.passing(presence, out) {
+                self.unshown.remove(&presence.user);
+            } else {
+                self.unshown.insert(presence.user);
+            }
+        }
+    }
+
+    /// Asks the hubs again for what could not be shown, once it can be.
+    fn show(&mut self, out: &mut Vec<Effect>) {
+        if self.conn.is_some() && self.stream.room() >= self.stream.window() / 2 {
+            for user in std::mem::take(&mut self.unshown) {
+                self.tell_hub(user, PresenceMsg::Watch(self.me), out);
+            }
         }
     }
 
@@ -333,12 +413,9 @@ impl Session {
             return self.end(now, Some(CloseCode::SlowConsumer), out);
         }
         if due(self.timers.renew) {
-            self.timers.renew = Some(now.mono_ms + RENEW_MS);
-            if let Some(device) = self.device() {
-                let register = PresenceMsg::Register { session: self.me.session, device };
-                self.tell_hub(self.me.user, register, out);
-            }
+            self.renew(now, out);
         }
+        self.tell_moved_hubs(now, out);
         if due(self.timers.retry) {
             self.timers.retry = None;
         }
@@ -352,15 +429,30 @@ impl Session {
         self.pull(out);
     }
 
+    /// Whatever hint was lost without a trace is made up for: the hubs are told again that the
+    /// session is there, and the inbox is looked at.
+    fn renew(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(device) = self.device() else { return self.timers.renew = None };
+        self.register(now, device, out);
+        self.sync.wanted |= self.sync.started;
+        self.renewals = self.renewals.wrapping_add(1);
+        if self.renewals.is_multiple_of(WATCH_RENEWALS) {
+            self.unshown.extend(&self.watched);
+            self.show(out);
+        }
+    }
+
     /// A send without answer: its batch may have been a hint that was lost.
     fn check_sends(&mut self, now: Now, out: &mut Vec<Effect>) {
         let age = |pending: &Pending| now.mono_ms.saturating_sub(pending.since_ms);
-        let unknown: Vec<(ClientMsgId, u32)> = self
+        let mut unknown: Vec<(ClientMsgId, u32)> = self
             .pending
             .iter()
             .filter(|(_, pending)| age(pending) >= SEND_UNKNOWN_MS)
             .map(|(id, pending)| (*id, pending.request))
             .collect();
+        // The order of a hash map must not reach the wire.
+        unknown.sort_unstable();
         for (id, request) in unknown {
             self.pending.remove(&id);
             self.error(request, ErrorCode::OutcomeUnknown, "no answer in time", out);
@@ -381,6 +473,7 @@ impl Session {
             timers.retry,
             timers.stuck,
             timers.expire,
+            self.moved.as_ref().map(|moved| moved.due_ms()),
         ];
         let Some(next) = dues.into_iter().flatten().min() else { return };
         if timers.armed.is_none_or(|armed| next < armed) {

@@ -16,7 +16,7 @@ use rookery_protocol::{
     Change, ClientFrame, ClientMsgId, CloseCode, Direction, EntryKind, ErrorCode, MarkKind,
     ServerFrame, UserId,
 };
-use rookery_store::{ReadError, StoreError};
+use rookery_store::{ReadError, StoreError, Version};
 
 /// A client's typing news is passed on at most this often.
 const TYPING_MS: u64 = 250;
@@ -24,17 +24,27 @@ const TYPING_MS: u64 = 250;
 impl Session {
     pub(super) fn frame(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
         match frame {
+            // Of the session before this one, on the same connection: the client has not seen this
+            // one's `Welcome` yet, after which it syncs first.
+            ClientFrame::Ack(_) if !self.sync.started => {}
             ClientFrame::Ack(ack) => {
                 if !self.stream.ack(ack.received) {
-                    self.error(0, ErrorCode::BadAck, "more than was sent", out);
-                    return self.end(now, Some(CloseCode::ProtocolError), out);
+                    // Before `Sync` it may count the frames of a session that was lost: its client
+                    // has not seen the new `Welcome` yet.
+                    if self.sync.started {
+                        self.error(0, ErrorCode::BadAck, "more than was sent", out);
+                    }
+                    return;
                 }
                 if self.sync.behind {
                     self.timers.stuck = Some(now.mono_ms + super::STUCK_MS);
                 }
+                self.show(out);
                 self.pull(out);
             }
             ClientFrame::Sync(sync) => {
+                self.held = sync.cursor;
+                self.noted_ms = None;
                 self.sync.start(sync.request, sync.cursor);
                 self.timers.retry = None;
                 self.pull(out);
@@ -57,6 +67,7 @@ impl Session {
                 for user in unwatch.users {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
                         self.watched.swap_remove(at);
+                        self.unshown.remove(&user);
                         self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
                     }
                 }
@@ -76,18 +87,20 @@ impl Session {
         if !known && self.pending.len() >= MAX_SENDS_IN_FLIGHT {
             return self.error(send.request, ErrorCode::TooManyInFlight, "sends", out);
         }
-        let pending = Pending { request: send.request, since_ms: now.mono_ms };
+        let conversation = send.conversation;
+        let pending = Pending { request: send.request, conversation, since_ms: now.mono_ms };
         self.pending.insert(send.client_msg_id, pending);
         self.timers.sends.get_or_insert(now.mono_ms + SEND_CHECK_MS);
         let outgoing = Outgoing {
             from: Origin { session: self.me, device },
             id: send.client_msg_id,
             retry: send.retry,
+            seen: self.stream.seen(),
             kind: send.kind,
             body: send.body,
         };
         let msg = ConversationMsg::Send(outgoing);
-        out.push(Effect::Tell(Envelope::Conversation(send.conversation, msg)));
+        out.push(Effect::Tell(Envelope::Conversation(conversation, msg)));
     }
 
     pub(super) fn send_answered(
@@ -100,7 +113,7 @@ impl Session {
         match answer {
             SendAnswer::Duplicate { conversation, seq, time_ms } => {
                 let frame = sent(pending.request, conversation, (id, seq, time_ms), true);
-                self.emit(frame.to_bytes(), 1, out);
+                self.emit(frame.to_bytes(), 1, Version::default(), out);
             }
             SendAnswer::Failed(code) => self.error(pending.request, code, "", out),
         }

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use rookery_protocol::limits::MAX_SERVER_FRAME_BYTES;
 use rookery_protocol::number::is_stream;
+use rookery_store::Version;
 use std::collections::VecDeque;
 
 struct Chunk {
@@ -12,6 +13,8 @@ struct Chunk {
     before: u64,
     /// Frames in it.
     count: u64,
+    /// The version of the store it told of.
+    version: Version,
     frames: Bytes,
 }
 
@@ -19,6 +22,8 @@ struct Chunk {
 pub(super) struct Stream {
     sent: u64,
     acked: u64,
+    /// The newest version of the store that the client is known to have seen.
+    seen: Version,
     chunks: VecDeque<Chunk>,
     bytes: usize,
     window: usize,
@@ -26,13 +31,15 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(window: usize) -> Self {
-        Self { sent: 0, acked: 0, chunks: VecDeque::new(), bytes: 0, window }
+        let seen = Version::default();
+        Self { sent: 0, acked: 0, seen, chunks: VecDeque::new(), bytes: 0, window }
     }
 
-    /// Keeps frames until they are acknowledged.
-    pub(super) fn push(&mut self, frames: Bytes, count: u64) {
+    /// Keeps frames until they are acknowledged. They tell of what is in the store at `version`;
+    /// 0: of no particular one.
+    pub(super) fn push(&mut self, frames: Bytes, count: u64, version: Version) {
         self.bytes += frames.len();
-        self.chunks.push_back(Chunk { before: self.sent, count, frames });
+        self.chunks.push_back(Chunk { before: self.sent, count, version, frames });
         self.sent += count;
     }
 
@@ -40,6 +47,12 @@ impl Stream {
     /// window must get through alone.
     pub(super) fn room(&self) -> usize {
         self.window.saturating_sub(self.bytes)
+    }
+
+    /// Frames sent in all.
+    #[cfg(test)]
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(super) fn window(&self) -> usize {
@@ -60,6 +73,7 @@ impl Stream {
             && chunk.before + chunk.count <= self.acked
         {
             self.bytes = self.bytes.saturating_sub(chunk.frames.len());
+            self.seen = self.seen.max(chunk.version);
             self.chunks.pop_front();
         }
         if self.chunks.is_empty() {
@@ -67,6 +81,11 @@ impl Stream {
             self.chunks = VecDeque::new();
         }
         true
+    }
+
+    /// The newest version of the store that the client acknowledged having seen.
+    pub(super) fn seen(&self) -> Version {
+        self.seen
     }
 
     /// What a client that received so many frames has missed; none when it is no longer held.
@@ -101,6 +120,7 @@ mod tests {
     use bytes::Bytes;
     use rookery_protocol::ServerFrame;
     use rookery_protocol::server::CaughtUp;
+    use rookery_store::Version;
 
     fn frames(from: u32, count: u32) -> Bytes {
         let mut out = Vec::new();
@@ -113,8 +133,8 @@ mod tests {
 
     fn stream() -> Stream {
         let mut stream = Stream::new(1_000);
-        stream.push(frames(0, 3), 3);
-        stream.push(frames(3, 2), 2);
+        stream.push(frames(0, 3), 3, Version(1));
+        stream.push(frames(3, 2), 2, Version(2));
         stream
     }
 
@@ -139,6 +159,7 @@ mod tests {
         let mut stream = stream();
         let before = stream.room();
         assert!(stream.ack(3));
+        assert_eq!(stream.seen(), Version(1));
         assert!(stream.room() > before);
         assert!(stream.replay(2).is_none(), "acknowledged frames are gone");
         assert!(stream.replay(3).is_some());

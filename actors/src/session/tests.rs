@@ -1,24 +1,25 @@
 //! Tests of the session: attach and resume, dense delivery, pulls, bounds.
 
-use super::{Session, Settings, TOKEN_PULL};
+use super::{RENEW_MS, Session, Settings, TOKEN_PULL, TOKEN_REQUEST};
 use crate::effect::{ConnId, Effect, Query, QueryResult};
 use crate::message::{
-    Attach, Batch, BatchEntry, ConversationMsg, Envelope, Identity, SendAnswer, SessionMsg,
-    SessionRef,
+    Attach, Batch, BatchEntry, ConversationMsg, Envelope, Identity, PresenceMsg, SendAnswer,
+    SessionMsg, SessionRef,
 };
 use crate::time::Now;
 use bytes::Bytes;
-use rookery_protocol::client::{Ack, Send, Sync};
+use rookery_protocol::client::{self, Ack, Send, Sync};
 use rookery_protocol::limits::MAX_SENDS_IN_FLIGHT;
 use rookery_protocol::server::Message;
 use rookery_protocol::{
     ClientFrame, ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, Entry, EntryKind,
-    ErrorCode, ServerFrame, SessionId, UserId, frames,
+    ErrorCode, ServerFrame, SessionId, Status, UserId, frames,
 };
 use rookery_store::{InboxPage, Pointer, PointerKind, Stamp, Version};
 use std::sync::Arc;
 
-const ME: SessionRef = SessionRef { user: UserId(1), session: SessionId(11) };
+const ME: SessionRef =
+    SessionRef { user: UserId(1), session: SessionId(11), node: crate::NodeId(1) };
 const DEVICE: DeviceId = DeviceId(111);
 const CONN: ConnId = ConnId(1);
 const CONVERSATION: ConversationId = ConversationId(5);
@@ -31,12 +32,7 @@ struct Actor {
 
 impl Actor {
     fn new() -> Self {
-        let settings = Settings {
-            heartbeat_ms: 5_000,
-            grace_ms: 30_000,
-            node: "n1".into(),
-            endpoints: Vec::new(),
-        };
+        let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: "n1".into() };
         Self { actor: Session::new(ME, &Arc::new(settings)), mono_ms: 0 }
     }
 
@@ -87,7 +83,14 @@ fn attach(conn: ConnId, resume: Option<([u8; 16], u64)>) -> SessionMsg {
     let identity =
         Identity { user: ME.user, device: DEVICE, name: "ada".into(), expires_ms: u64::MAX };
     let window_bytes = 64 * 1024;
-    SessionMsg::Attach(Attach { conn, identity, window_bytes, resume, fresh_secret: SECRET })
+    SessionMsg::Attach(Attach {
+        conn,
+        identity,
+        window_bytes,
+        resume,
+        fresh_secret: SECRET,
+        endpoints: Vec::new(),
+    })
 }
 
 fn cursor(n: u64) -> Cursor {
@@ -344,12 +347,137 @@ fn sends_in_flight_are_bounded_and_bad_sends_refused() {
 }
 
 #[test]
-fn an_acknowledgement_of_what_was_never_sent_ends_the_session() {
+fn an_acknowledgement_of_what_was_never_sent_is_refused_and_the_session_goes_on() {
     let mut actor = Actor::live();
     let effects = actor.frame(ClientFrame::Ack(Ack { received: 1_000 }));
-    assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Close { code: CloseCode::ProtocolError, .. }))
+    assert!(matches!(written(&effects)[..], [ServerFrame::Error(ref error)]
+        if error.code == ErrorCode::BadAck.code() && error.request == 0));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Close { .. } | Effect::Stop)));
+    assert_eq!(seqs(&actor.on(batch(1..=1))), [1]);
+}
+
+#[test]
+fn an_acknowledgement_meant_for_a_lost_session_means_nothing_to_the_one_in_its_place() {
+    let mut actor = Actor::attached();
+    assert_eq!(written(&actor.frame(ClientFrame::Ack(Ack { received: 1_000 }))), []);
+    actor.frame(ClientFrame::Sync(Sync { request: 1, cursor: None }));
+    actor.pulled(1, &[pointer(PointerKind::Created, 0, 0)]);
+    assert_eq!(seqs(&actor.on(batch(1..=2))), [1, 2]);
+    // Nothing counts as acknowledged: all of it comes again.
+    let effects = actor.on(attach(ConnId(2), Some((SECRET, 0))));
+    assert_eq!(seqs(&effects), [1, 2]);
+}
+
+#[test]
+fn a_send_is_answered_before_anything_is_delivered() {
+    let mut actor = Actor::attached();
+    actor.send(2);
+    let effects = actor.on(batch_from(DEVICE, 1..=2));
+    assert!(matches!(written(&effects)[..], [ServerFrame::Sent(ref sent)]
+        if sent.seq == 2 && sent.request == 2 && !sent.duplicate));
+}
+
+fn attached_again(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::RefuseAttach(CONN)))
+}
+
+#[test]
+fn a_hole_that_nobody_asked_about_starts_a_new_session_in_which_the_client_hears_of_it() {
+    let too_far = || QueryResult::Inbox(Ok(InboxPage::TooFar { now: cursor(9) }));
+    let mut actor = Actor::attached();
+    actor.frame(ClientFrame::Sync(Sync { request: 1, cursor: Some(cursor(1)) }));
+    let effects = actor.on(SessionMsg::Answer(TOKEN_PULL | 1, too_far()));
+    assert!(!attached_again(&effects), "the client asked, and is told");
+    let mut actor = Actor::live();
+    actor.on(SessionMsg::HubLost);
+    let effects = actor.on(SessionMsg::Answer(TOKEN_PULL | 2, too_far()));
+    assert!(attached_again(&effects), "{effects:?}");
+    assert!(matches!(effects.last(), Some(Effect::Stop)));
+}
+
+#[test]
+fn an_acknowledgement_meant_for_the_session_before_is_ignored() {
+    // The connection was given a new session; the client counts on until it sees its `Welcome`.
+    let mut actor = Actor::attached();
+    let effects = actor.frame(ClientFrame::Ack(Ack { received: 7 }));
+    assert!(effects.is_empty(), "{effects:?}");
+}
+
+fn watches(effects: &[Effect]) -> usize {
+    let watch = |effect: &&Effect| {
+        matches!(effect, Effect::Tell(Envelope::Presence(_, PresenceMsg::Watch(_))))
+    };
+    effects.iter().filter(watch).count()
+}
+
+#[test]
+fn a_status_that_found_no_room_is_asked_for_again_when_there_is_some() {
+    let mut actor = Actor::live();
+    let allowed = QueryResult::MayWatch(Ok(vec![UserId(2)]));
+    actor.frame(ClientFrame::Watch(client::Watch { request: 9, users: vec![UserId(2)] }));
+    assert_eq!(watches(&actor.on(SessionMsg::Answer(TOKEN_REQUEST | 9, allowed))), 1);
+    actor.actor.stream.set_window(4_096);
+    let mut seq = 0;
+    while actor.actor.stream.room() >= actor.actor.stream.window() / 2 {
+        seq += 1;
+        actor.on(batch_from(DeviceId(222), seq..=seq));
+    }
+    let online = SessionMsg::Presence { user: UserId(2), status: Status::Online, last_seen_ms: 0 };
+    assert!(actor.on(online).is_empty());
+    let received = actor.actor.stream.sent();
+    assert_eq!(watches(&actor.frame(ClientFrame::Ack(Ack { received }))), 1);
+}
+
+#[test]
+fn a_resumed_client_is_shown_anew_whom_it_watches() {
+    let mut actor = Actor::live();
+    let allowed = QueryResult::MayWatch(Ok(vec![UserId(2), UserId(3)]));
+    actor.frame(ClientFrame::Watch(client::Watch { request: 9, users: vec![UserId(2)] }));
+    actor.on(SessionMsg::Answer(TOKEN_REQUEST | 9, allowed));
+    actor.on(SessionMsg::Detached { conn: CONN, last_life_ms: 0 });
+    let received = actor.actor.stream.sent();
+    let effects = actor.on(attach(ConnId(2), Some((SECRET, received))));
+    assert_eq!(watches(&effects), 2);
+}
+
+#[test]
+fn a_quiet_session_looks_into_its_inbox_from_time_to_time() {
+    let mut actor = Actor::live();
+    actor.mono_ms += RENEW_MS;
+    let effects = actor.on(SessionMsg::Wake);
+    let pulls =
+        |effect: &Effect| matches!(effect, Effect::Query { token, .. } if token & TOKEN_PULL != 0);
+    assert!(effects.iter().any(pulls), "a hint may have been lost without a trace: {effects:?}");
+}
+
+/// The cursors that were noted in the store.
+fn noted(effects: &[Effect]) -> Vec<rookery_store::Plan> {
+    let plan = |effect: &Effect| match effect {
+        Effect::Commit { plan, .. } => Some(plan.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(plan).collect()
+}
+
+#[test]
+fn the_cursor_a_client_holds_is_noted_with_each_sync_and_then_seldom() {
+    let mut this = Actor::attached();
+    let note = |held: u64, unix_ms: u64| {
+        vec![rookery_store::retention::device_cursor_plan(ME.user, DEVICE, cursor(held), unix_ms)]
+    };
+    this.frame(ClientFrame::Sync(Sync { request: 1, cursor: Some(cursor(5)) }));
+    assert_eq!(noted(&this.pulled(1, &[])), note(5, 1_000_000), "what it came with");
+    let mut generation = 1;
+    for (mono_ms, wanted) in [(20_000, vec![]), (3_700_000, note(2, 4_700_000))] {
+        this.mono_ms = mono_ms;
+        this.on(batch(1..=1));
+        generation += 1;
+        assert_eq!(noted(&this.pulled(generation, &[])), wanted, "at {mono_ms}");
+    }
+    this.frame(ClientFrame::Sync(Sync { request: 2, cursor: None }));
+    assert_eq!(
+        noted(&this.pulled(generation + 1, &[])),
+        note(generation + 1, 4_700_000),
+        "a new one"
     );
 }

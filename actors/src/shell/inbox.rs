@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The inbox has no room: what was offered did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +29,37 @@ struct State<T> {
     /// A turn is due and will take what is there.
     scheduled: bool,
     wake: Option<Wake>,
+    limit_bytes: usize,
 }
 
 /// See the module.
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,
-    limit_bytes: usize,
+    /// Actors that the shard behind it hosts.
+    hosted: AtomicUsize,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        let state = State { items: Vec::new(), bytes: 0, scheduled: false, wake: None };
-        Self { state: Mutex::new(state), limit_bytes }
+        let state =
+            State { items: Vec::new(), bytes: 0, scheduled: false, wake: None, limit_bytes };
+        Self { state: Mutex::new(state), hosted: AtomicUsize::new(0) }
+    }
+
+    /// From now on so many bytes may wait.
+    #[cfg(feature = "poison")]
+    pub(super) fn set_limit(&self, limit_bytes: usize) {
+        self.state().limit_bytes = limit_bytes;
+    }
+
+    /// The shard says how many actors it hosts.
+    pub(super) fn note_hosted(&self, count: usize) {
+        self.hosted.store(count, Ordering::Relaxed);
+    }
+
+    /// How many actors the shard hosted lately.
+    pub(super) fn hosted(&self) -> usize {
+        self.hosted.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
@@ -50,7 +70,7 @@ impl<T> Inbox<T> {
     /// From outside the actors: refused when too many bytes wait.
     pub(super) fn offer(&self, item: T, bytes: usize) -> Result<(), Full> {
         let mut state = self.state();
-        if state.bytes.saturating_add(bytes) > self.limit_bytes {
+        if state.bytes.saturating_add(bytes) > state.limit_bytes {
             return Err(Full);
         }
         state.bytes += bytes;

@@ -2,14 +2,20 @@
 //!
 //! The only part of the crate that knows tokio, ractor, clocks and randomness.
 
+mod cluster;
 mod inbox;
-mod kind;
+pub mod link;
+mod maintenance;
 mod outbox;
-mod query;
+#[cfg(feature = "poison")]
+mod poison;
+mod routing;
 mod shard;
 mod supervisor;
 mod system;
 
+pub use cluster::{ClusterConfig, OnRevoked, StartLinks};
 pub use inbox::Full;
+pub use maintenance::Maintenance;
 pub use outbox::{Event, Outbox};
 pub use system::{ActorSystem, StartError, SystemConfig};

@@ -3,6 +3,7 @@
 //! The shard pushes, the connection task takes; one consumer. An idle outbox holds no buffer.
 
 use crate::effect::ConnId;
+use crate::host::Line;
 use bytes::Bytes;
 use rookery_protocol::CloseCode;
 use std::sync::{Arc, Mutex};
@@ -117,43 +118,33 @@ impl Outbox {
     }
 }
 
-/// A session's hold on its connection: dropped without an orderly end, the connection is told
-/// that its session is lost.
-pub(super) struct Attached(Option<Arc<Outbox>>);
-
-impl Attached {
-    pub(super) fn new(outbox: Arc<Outbox>) -> Self {
-        Self(Some(outbox))
+impl Line for Arc<Outbox> {
+    fn conn(&self) -> ConnId {
+        self.conn
     }
 
-    pub(super) fn conn(&self) -> Option<ConnId> {
-        self.0.as_ref().map(|outbox| outbox.conn)
+    fn push(&self, frames: Bytes) {
+        Outbox::push(self, frames);
     }
 
-    pub(super) fn push(&self, frames: Bytes) {
-        if let Some(outbox) = &self.0 {
-            outbox.push(frames);
-        }
+    fn close(&self, code: CloseCode) {
+        Outbox::close(self, code);
     }
 
-    /// Lets go of the connection without calling the session lost.
-    pub(super) fn release(mut self) -> Option<Arc<Outbox>> {
-        self.0.take()
+    fn refuse(&self) {
+        Outbox::refuse(self);
     }
-}
 
-impl Drop for Attached {
-    fn drop(&mut self) {
-        if let Some(outbox) = &self.0 {
-            outbox.lost();
-        }
+    fn lost(&self) {
+        Outbox::lost(self);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Attached, Event, Outbox};
+    use super::{Event, Outbox};
     use crate::effect::ConnId;
+    use crate::host::Attached;
     use bytes::Bytes;
     use futures_util::FutureExt;
     use rookery_protocol::CloseCode;

@@ -55,9 +55,14 @@ pub(super) enum Command {
     Restarted(usize, Result<ActorCell, String>),
 }
 
+// Local: not serializable, so nothing of it is shown to other nodes.
+impl ractor::Message for Command {}
+
 pub(super) struct State {
     children: Vec<(Child, Option<ActorCell>)>,
     restarts: VecDeque<Instant>,
+    /// Children that ended before it was known here that they were started.
+    early: Vec<ActorId>,
 }
 
 impl Actor for Supervisor {
@@ -75,7 +80,7 @@ impl Actor for Supervisor {
             let cell = (child.start)(myself.get_cell()).await?;
             started.push((child, Some(cell)));
         }
-        Ok(State { children: started, restarts: VecDeque::new() })
+        Ok(State { children: started, restarts: VecDeque::new(), early: Vec::new() })
     }
 
     async fn handle(
@@ -87,6 +92,10 @@ impl Actor for Supervisor {
         let Command::Restarted(index, result) = command;
         match result {
             Ok(cell) => {
+                if let Some(at) = state.early.iter().position(|id| *id == cell.get_id()) {
+                    state.early.swap_remove(at);
+                    return ended(&myself, index, "it failed at once", state);
+                }
                 if let Some((child, slot)) = state.children.get_mut(index) {
                     tracing::info!(child = child.name, "restarted");
                     *slot = Some(cell);
@@ -113,12 +122,13 @@ impl Actor for Supervisor {
             }
             _ => return Ok(()),
         };
-        let Some(index) = state.take(id) else { return Ok(()) };
-        if let Some((child, _)) = state.children.get(index) {
-            metrics::counter!("rookery_restarts_total", "child" => child.name.clone()).increment(1);
-            tracing::error!(child = child.name, why, "a part of the node ended and is restarted");
+        match state.take(id) {
+            Some(index) => ended(&myself, index, &why, state),
+            None => {
+                state.early.push(id);
+                Ok(())
+            }
         }
-        restart(&myself, index, state)
     }
 
     async fn post_stop(
@@ -147,6 +157,20 @@ impl State {
         self.children.get_mut(index)?.1 = None;
         Some(index)
     }
+}
+
+/// A child ended: it is told, and the child started again.
+fn ended(
+    myself: &ActorRef<Command>,
+    index: usize,
+    why: &str,
+    state: &mut State,
+) -> Result<(), ActorProcessingErr> {
+    if let Some((child, _)) = state.children.get(index) {
+        metrics::counter!("rookery_restarts_total", "child" => child.name.clone()).increment(1);
+        tracing::error!(child = child.name, why, "a part of the node ended and is restarted");
+    }
+    restart(myself, index, state)
 }
 
 /// Starts a child again after the back-off; an error when it happens too often.

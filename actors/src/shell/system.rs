@@ -1,16 +1,22 @@
 //! The actor system of a node: shards, routing between them, start and end.
 
+use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
-use super::kind::{Conversations, Kind, Presences, Sessions};
+use super::maintenance::{Maintainer, Maintenance};
 use super::outbox::Outbox;
+use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
+use crate::cluster::{NodeId, Phase, Refused, View};
+use crate::host::{Conversations, Kind, Presences, Sessions};
+use crate::link::NodeKey;
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;
+use crate::wire::News;
 use ractor::{Actor, ActorRef};
 use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, UserId};
-use rookery_store::{Owner, Store, slot_of};
+use rookery_store::{Owner, Slot, Store, slot_of};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,6 +30,14 @@ const INBOX_BYTES: usize = 64 * 1024 * 1024;
 const MESSAGE_BYTES: usize = 256;
 /// Reads under way at once, of all shards.
 const MAX_READS: usize = 64;
+/// How long a node may take to join its cluster.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node may take to leave placement, or its cluster.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last clients of a draining node may take to go, at least.
+const LAST_CLIENTS: Duration = Duration::from_secs(3);
+/// In how many parts the clients of a draining node are told to go.
+const WAVES: u64 = 10;
 /// How long the actors may take to finish when the node ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,6 +50,10 @@ pub struct SystemConfig {
     pub owner: Owner,
     /// What all sessions share.
     pub settings: Settings,
+    /// What is swept out of the store.
+    pub maintenance: Maintenance,
+    /// None: this node works alone.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// Why the actors can't start.
@@ -50,18 +68,19 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
+pub(super) type Inboxes<K> = Vec<Arc<Inbox<Item<K>>>>;
 
 /// What all shards of a node share.
 pub(super) struct Shared {
     pub(super) store: Store,
-    pub(super) owner: Owner,
     pub(super) settings: Arc<Settings>,
     pub(super) reads: Semaphore,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) sessions: Inboxes<Sessions>,
+    pub(super) conversations: Inboxes<Conversations>,
+    pub(super) presences: Inboxes<Presences>,
+    owner: Owner,
     started: Instant,
-    sessions: Inboxes<Sessions>,
-    conversations: Inboxes<Conversations>,
-    presences: Inboxes<Presences>,
 }
 
 impl Shared {
@@ -74,14 +93,25 @@ impl Shared {
         }
     }
 
+    /// Who takes slots over: this node, in this life.
+    pub(super) fn owner(&self) -> Owner {
+        self.cluster.as_ref().map_or(self.owner, |cluster| cluster.view().me.into())
+    }
+
+    /// Whether this node may take a slot over now.
+    pub(super) fn may_own(&self, slot: Slot) -> bool {
+        let may = |cluster: &Cluster| cluster.may_own(slot, self.now().mono_ms);
+        self.cluster.as_ref().is_none_or(may)
+    }
+
     /// A user's sessions and hub live in shards of the same number.
-    fn user_shard(&self, user: UserId) -> usize {
+    pub(super) fn user_shard(&self, user: UserId) -> usize {
         // Ids are random; a multiplication spreads those that a test chose by hand.
         let mixed = user.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(mixed).unwrap_or(0) % self.sessions.len().max(1)
     }
 
-    fn conversation_shard(&self, conversation: ConversationId) -> usize {
+    pub(super) fn conversation_shard(&self, conversation: ConversationId) -> usize {
         usize::from(slot_of(conversation).0) % self.conversations.len().max(1)
     }
 
@@ -92,18 +122,29 @@ impl Shared {
     /// A shard starts, perhaps not for the first time: hubs that were there are gone.
     pub(super) fn shard_started(&self, kind: &'static str) {
         if kind == Presences::NAME {
-            for inbox in &self.sessions {
-                inbox.push(Item::Each(Arc::new(|_, _: &_| Some(SessionMsg::HubLost))));
-            }
+            self.tell_all_sessions(&SessionMsg::HubLost);
+            self.tell_nodes(&News::HubsLost);
         }
     }
 
-    /// An actor was lost in a panic: what only a broadcast can tell.
-    pub(super) fn lost(&self, kind: &'static str, key: &dyn Any) {
-        if kind != Presences::NAME {
-            return;
+    fn tell_nodes(&self, news: &News) {
+        if let Some(cluster) = &self.cluster {
+            cluster.tell_nodes(news);
         }
-        let Some(&user) = key.downcast_ref::<UserId>() else { return };
+    }
+
+    /// Tells every session of this node what can be told to all alike.
+    pub(super) fn tell_all_sessions(&self, msg: &SessionMsg) {
+        for inbox in &self.sessions {
+            let msg = msg.news();
+            inbox.push(Item::Each(Arc::new(move |_, _: &_| {
+                msg.as_ref().and_then(SessionMsg::news)
+            })));
+        }
+    }
+
+    /// The hub of a user was lost, on whichever node.
+    pub(super) fn hub_lost(&self, user: UserId) {
         let tell = move |session: SessionRef| {
             let own = session.user == user;
             Some(if own { SessionMsg::HubLost } else { SessionMsg::WatchedHubLost(user) })
@@ -112,63 +153,37 @@ impl Shared {
             inbox.push(Item::Each(Arc::new(move |key, _| tell(key))));
         }
     }
-}
 
-/// Messages of a turn on their way to other shards.
-pub(super) struct Outgoing {
-    sessions: Vec<Vec<Item<Sessions>>>,
-    conversations: Vec<Vec<Item<Conversations>>>,
-    presences: Vec<Vec<Item<Presences>>>,
-}
-
-impl Outgoing {
-    pub(super) fn new(shared: &Shared) -> Self {
-        fn lanes<T>(count: usize) -> Vec<Vec<T>> {
-            (0..count).map(|_| Vec::new()).collect()
-        }
-        Self {
-            sessions: lanes(shared.sessions.len()),
-            conversations: lanes(shared.conversations.len()),
-            presences: lanes(shared.presences.len()),
+    /// Ends every session of a device on this node.
+    pub(super) fn end_device(&self, user: UserId, device: DeviceId) {
+        if let Some(inbox) = self.session_inbox(user) {
+            inbox.push(Item::Each(Arc::new(move |key: SessionRef, session: &Session| {
+                let meant = key.user == user && session.device() == Some(device);
+                meant.then_some(SessionMsg::End(CloseCode::Revoked))
+            })));
         }
     }
 
-    pub(super) fn add(&mut self, shared: &Shared, envelope: Envelope) {
-        match envelope {
-            Envelope::Session(to, msg) => {
-                if let Some(lane) = self.sessions.get_mut(shared.user_shard(to.user)) {
-                    lane.push(Item::Tell(to, msg));
-                }
-            }
-            Envelope::Conversation(to, msg) => {
-                if let Some(lane) = self.conversations.get_mut(shared.conversation_shard(to)) {
-                    lane.push(Item::Tell(to, msg));
-                }
-            }
-            Envelope::Presence(to, msg) => {
-                if let Some(lane) = self.presences.get_mut(shared.user_shard(to)) {
-                    lane.push(Item::Tell(to, msg));
-                }
-            }
-        }
+    /// Resolves when this node hosts no session.
+    pub(super) async fn sessions_ended(&self) {
+        emptied(&self.sessions).await;
     }
 
-    pub(super) fn flush(&mut self, shared: &Shared) {
-        fn flush<T>(lanes: &mut [Vec<T>], inboxes: &[Arc<Inbox<T>>]) {
-            for (lane, inbox) in lanes.iter_mut().zip(inboxes) {
-                inbox.append(lane);
-            }
+    /// An actor was lost in a panic: what only a broadcast can tell.
+    pub(super) fn lost(&self, kind: &'static str, key: &dyn Any) {
+        if kind != Presences::NAME {
+            return;
         }
-        flush(&mut self.sessions, &shared.sessions);
-        flush(&mut self.conversations, &shared.conversations);
-        flush(&mut self.presences, &shared.presences);
+        let Some(&user) = key.downcast_ref::<UserId>() else { return };
+        self.hub_lost(user);
+        self.tell_nodes(&News::HubLost(user));
     }
 }
 
 /// The running actors of a node.
 #[derive(Clone)]
 pub struct ActorSystem {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     root: ActorRef<super::supervisor::Command>,
     ended: watch::Receiver<bool>,
 }
@@ -192,6 +207,7 @@ impl ActorSystem {
         let shared = Arc::new(Shared {
             store,
             owner: config.owner,
+            cluster: config.cluster.map(|cluster| Cluster::new(cluster, config.owner.incarnation)),
             settings: Arc::new(config.settings),
             reads: Semaphore::new(MAX_READS),
             started: Instant::now(),
@@ -200,11 +216,16 @@ impl ActorSystem {
             presences: inboxes(shards),
         });
         // Ended in reverse: connections first, what they rely on last.
-        let children = vec![
+        let mut children = vec![
+            maintenance_child(&shared.store, config.maintenance),
             Child::supervisor("presence", shard_children(&shared, &shared.presences)),
             Child::supervisor("conversations", shard_children(&shared, &shared.conversations)),
             Child::supervisor("gateway", shard_children(&shared, &shared.sessions)),
         ];
+        if shared.cluster.is_some() {
+            let keeper = keeper_child(&shared);
+            children.insert(0, Child::supervisor("cluster", vec![keeper]));
+        }
         let (root, task) = Supervisor::spawn(None, Supervisor, children)
             .await
             .map_err(|error| StartError(error.to_string()))?;
@@ -215,7 +236,55 @@ impl ActorSystem {
             }
             end.send_replace(true);
         });
-        Ok(Self { shared, root, ended })
+        let system = Self { shared, root, ended };
+        if let Err(error) = system.joined().await {
+            system.root.get_cell().stop_and_wait(None, None).await.ok();
+            return Err(error);
+        }
+        Ok(system)
+    }
+
+    /// Resolves once this node is an active member of its cluster, if it has one.
+    async fn joined(&self) -> Result<(), StartError> {
+        let Some(cluster) = &self.shared.cluster else { return Ok(()) };
+        let mut phase = cluster.phase();
+        let settled = phase.wait_for(|phase| match phase {
+            Phase::Active => true,
+            Phase::Ended(why) => *why != Refused::DeclaredDead,
+            _ => false,
+        });
+        match tokio::time::timeout(JOIN_TIMEOUT, settled).await {
+            Ok(Ok(phase)) => match &*phase {
+                Phase::Ended(why) => Err(StartError(why.to_string())),
+                _ => Ok(()),
+            },
+            Ok(Err(_)) => Err(StartError("the cluster's keeper ended".into())),
+            Err(_) => Err(StartError("the node could not join its cluster in time".into())),
+        }
+    }
+
+    /// This node, in this life, as addresses of sessions carry it.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId(self.shared.owner().incarnation)
+    }
+
+    /// What this node knows of its cluster; none when it works alone.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.shared.cluster.as_ref().map(Cluster::view)
+    }
+
+    /// Whether there is a link to another node.
+    #[must_use]
+    pub fn is_linked(&self, node: NodeKey) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
+    }
+
+    /// WebSocket addresses for a client, best first; none when this node works alone.
+    #[must_use]
+    pub fn endpoints(&self, user: Option<UserId>) -> Vec<String> {
+        self.view().map_or_else(Vec::new, |view| view.endpoints(user))
     }
 
     /// The clocks the actors are told.
@@ -234,6 +303,9 @@ impl ActorSystem {
         attach: Attach,
         outbox: Arc<Outbox>,
     ) -> Result<(), Full> {
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.admits(session.node)?;
+        }
         let inbox = self.shared.session_inbox(session.user).ok_or(Full)?;
         let item = Item::Attach(session, SessionMsg::Attach(attach), outbox);
         inbox.offer(item, MESSAGE_BYTES)
@@ -263,14 +335,48 @@ impl ActorSystem {
         Ok(())
     }
 
-    /// Ends every session of a device.
+    /// Ends every session of a device, on all nodes.
     pub fn end_device(&self, user: UserId, device: DeviceId) {
-        if let Some(inbox) = self.shared.session_inbox(user) {
-            inbox.push(Item::Each(Arc::new(move |key: SessionRef, session: &Session| {
-                let meant = key.user == user && session.device() == Some(device);
-                meant.then_some(SessionMsg::End(CloseCode::Revoked))
-            })));
+        self.shared.end_device(user, device);
+        self.shared.tell_nodes(&News::EndDevice(user, device));
+    }
+
+    /// Leaves placement, hands the actors off, and sends the clients to other nodes, in waves over
+    /// `spread`. Returns when no session is left, or when those that are left don't go.
+    pub async fn drain(&self, spread: Duration) {
+        let Some(cluster) = &self.shared.cluster else { return };
+        cluster.wish(Wish::Drain);
+        let mut phase = cluster.phase();
+        let left = phase.wait_for(|phase| !matches!(phase, Phase::Joining | Phase::Active));
+        if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            tracing::warn!("the node could not leave placement in time");
         }
+        self.drained(&self.shared.conversations).await;
+        let alternates: Arc<[String]> = self.endpoints(None).into();
+        if alternates.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = self.shared.sessions_ended() => {}
+            () = self.send_away(&alternates, spread) => {
+                tracing::info!("some clients did not leave when they were asked to");
+            }
+        }
+    }
+
+    /// Tells all clients to go, in waves, and gives the last of them time to.
+    async fn send_away(&self, alternates: &Arc<[String]>, spread: Duration) {
+        for wave in 0..WAVES {
+            for inbox in &self.shared.sessions {
+                let alternates = Arc::clone(alternates);
+                inbox.push(Item::Each(Arc::new(move |key: SessionRef, _: &_| {
+                    let meant = key.session.0 % WAVES == wave;
+                    meant.then(|| SessionMsg::Drain(Arc::clone(&alternates)))
+                })));
+            }
+            tokio::time::sleep(spread / u32::try_from(WAVES).unwrap_or(1)).await;
+        }
+        tokio::time::sleep(spread.max(LAST_CLIENTS)).await;
     }
 
     /// Resolves when the supervision tree has ended, on purpose or because it gave up.
@@ -281,6 +387,10 @@ impl ActorSystem {
 
     /// Ends sessions, then writes what conversations still hold, then stops the tree.
     pub async fn shutdown(&self) {
+        if *self.ended.borrow() {
+            // The tree gave up: nobody is left to finish anything.
+            return;
+        }
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));
@@ -291,8 +401,20 @@ impl ActorSystem {
         }
         self.drained(&self.shared.conversations).await;
         self.drained_presence().await;
+        self.leave().await;
         if let Err(error) = self.root.get_cell().stop_and_wait(None, None).await {
             tracing::warn!(%error, "the supervision tree had ended before");
+        }
+    }
+
+    /// Gives the lease back, so that nobody has to find out that this node is gone.
+    async fn leave(&self) {
+        let Some(cluster) = &self.shared.cluster else { return };
+        cluster.wish(Wish::Leave);
+        let mut phase = cluster.phase();
+        let left = phase.wait_for(|phase| *phase == Phase::Left);
+        if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            tracing::warn!("the node could not give its lease back in time");
         }
     }
 
@@ -303,16 +425,38 @@ impl ActorSystem {
 
     /// Waits, for a bounded time, until the shards host nobody any more.
     async fn drained<K: Kind>(&self, inboxes: &Inboxes<K>) {
-        let waiting = inboxes.iter().map(|inbox| {
-            let (reply, empty) = oneshot::channel();
-            inbox.push(Item::WhenEmpty(reply));
-            empty
-        });
-        let all = futures_util::future::join_all(waiting);
-        if tokio::time::timeout(FLUSH_TIMEOUT, all).await.is_err() {
+        if tokio::time::timeout(FLUSH_TIMEOUT, emptied(inboxes)).await.is_err() {
             tracing::warn!(kind = K::NAME, "actors did not finish in time");
         }
     }
+}
+
+/// Resolves when these shards host nobody.
+async fn emptied<K: Kind>(inboxes: &Inboxes<K>) {
+    let waiting = inboxes.iter().map(|inbox| {
+        let (reply, empty) = oneshot::channel();
+        inbox.push(Item::WhenEmpty(reply));
+        empty
+    });
+    futures_util::future::join_all(waiting).await;
+}
+
+/// A random number that is never 0.
+pub(super) fn random_u64() -> Result<u64, getrandom::Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+fn keeper_child(shared: &Arc<Shared>) -> Child {
+    let shared = Arc::clone(shared);
+    Child::new("keeper", move |parent| {
+        let shared = Arc::clone(&shared);
+        Box::pin(async move {
+            let (actor, _) = Keeper::spawn_linked(None, Keeper, shared, parent).await?;
+            Ok(actor.get_cell())
+        })
+    })
 }
 
 /// What a connection's message counts for in the inbox; `None`: it must not be refused.
@@ -329,6 +473,17 @@ fn weight(msg: &SessionMsg) -> Option<usize> {
         }
         _ => Some(MESSAGE_BYTES),
     }
+}
+
+fn maintenance_child(store: &Store, maintenance: Maintenance) -> Child {
+    let store = store.clone();
+    Child::new("maintenance", move |parent| {
+        let arguments = (store.clone(), maintenance);
+        Box::pin(async move {
+            let (actor, _) = Maintainer::spawn_linked(None, Maintainer, arguments, parent).await?;
+            Ok(actor.get_cell())
+        })
+    })
 }
 
 fn shard_children<K: Kind>(shared: &Arc<Shared>, inboxes: &Inboxes<K>) -> Vec<Child> {

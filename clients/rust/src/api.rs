@@ -41,6 +41,20 @@ pub struct Login {
     pub endpoints: Vec<String>,
 }
 
+impl Login {
+    /// All addresses to connect to, best first, each once.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let mut addresses = vec![self.websocket.clone()];
+        for endpoint in &self.endpoints {
+            if !addresses.contains(endpoint) {
+                addresses.push(endpoint.clone());
+            }
+        }
+        addresses
+    }
+}
+
 // Tokens never reach a log through `{:?}`.
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

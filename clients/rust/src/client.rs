@@ -73,8 +73,7 @@ impl Client {
     ) -> Result<(Self, Events), crate::ApiError> {
         let api = Api::new(base)?;
         if config.endpoints.is_empty() {
-            config.endpoints.push(login.websocket.clone());
-            config.endpoints.extend(login.endpoints.iter().cloned());
+            config.endpoints = login.addresses();
         }
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (events, outbox) = mpsc::channel(EVENTS);

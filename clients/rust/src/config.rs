@@ -26,6 +26,10 @@ pub struct Config {
     pub backoff_max_ms: u64,
     /// Most sends without an answer; one more is refused with [`crate::QueueError::Full`].
     pub max_pending_sends: usize,
+    /// Whether a conversation's next message is sent before the one before it was answered.
+    /// Faster over a long way, but a message that the server could not take for the moment is
+    /// overtaken by those behind it. Without it a conversation's messages keep their order.
+    pub pipeline_sends: bool,
     /// Most requests without an answer.
     pub max_pending_requests: usize,
     /// Read buffer of a connection, bytes. It is allocated at once: keep it small where many idle
@@ -46,6 +50,7 @@ impl Default for Config {
             backoff_base_ms: 200,
             backoff_max_ms: 20_000,
             max_pending_sends: 1024,
+            pipeline_sends: false,
             max_pending_requests: 256,
             read_buffer_bytes: 4096,
         }

@@ -190,7 +190,8 @@ impl Connection<'_> {
     // ---- the session ------------------------------------------------------------------------
 
     fn address(&self) -> SessionRef {
-        SessionRef { user: self.identity.user, session: self.session }
+        let node = self.state.gateway.system.node();
+        SessionRef { user: self.identity.user, session: self.session, node }
     }
 
     /// Asks for a session: the one to go on with, or a new one.
@@ -212,6 +213,7 @@ impl Connection<'_> {
             window_bytes: self.window_bytes,
             resume: resume.map(|resume| (resume.secret, resume.received)),
             fresh_secret,
+            endpoints: self.state.gateway.system.endpoints(Some(self.identity.user)),
         };
         let gateway = &self.state.gateway;
         let attached = gateway.system.attach(self.address(), attach, Arc::clone(&self.outbox));

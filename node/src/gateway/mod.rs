@@ -23,17 +23,20 @@ mod upgrade;
 
 pub use upgrade::upgrade;
 
+use crate::cluster;
 use crate::store::Store;
 use meters::Meters;
 use revoked::Revoked;
 use rookery_actors::ConnId;
+use rookery_actors::link::NodeKey;
 use rookery_actors::session::Settings;
-use rookery_actors::shell::{ActorSystem, SystemConfig};
-use rookery_cluster_config::Config;
+use rookery_actors::shell::{ActorSystem, Maintenance, SystemConfig};
+use rookery_cluster_config::{Config, Retention};
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::Owner;
-use sha2::{Digest, Sha256};
+use rookery_store::retention::Policy;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,7 +51,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub struct Gateway {
     system: ActorSystem,
     meters: Meters,
-    revoked: Revoked,
+    revoked: Arc<Revoked>,
     reads: Semaphore,
     stop: watch::Sender<bool>,
     open: Arc<Open>,
@@ -84,10 +87,16 @@ impl Gateway {
     ///
     /// # Errors
     /// Why it can't start, in one line.
-    pub async fn start(config: &Config, store: &Store) -> Result<Self, String> {
+    pub async fn start(
+        config: &Config,
+        store: &Store,
+        http_addr: SocketAddr,
+    ) -> Result<Self, String> {
         let sessions = config.sessions;
         let shards = config.shards;
         let node = config.node.name.as_str();
+        let revoked = Arc::new(Revoked::default());
+        let marks = Arc::clone(&revoked);
         let system = SystemConfig {
             shards: [shards.sessions, shards.conversations, shards.presence]
                 .into_iter()
@@ -95,26 +104,39 @@ impl Gateway {
                 .max()
                 .unwrap_or(1),
             owner: Owner {
-                node: node_id(node),
+                node: NodeKey::number(node),
                 incarnation: random_u64().ok_or("the system has no random numbers")?,
             },
             settings: Settings {
                 heartbeat_ms: u32::try_from(sessions.heartbeat_ms).unwrap_or(u32::MAX),
                 grace_ms: u32::try_from(sessions.grace_ms).unwrap_or(u32::MAX),
                 node: node.into(),
-                endpoints: Vec::new(),
             },
+            cluster: cluster::config(
+                config,
+                http_addr,
+                Arc::new(move |user, device| {
+                    marks.mark(user, device);
+                }),
+            ),
+            maintenance: maintenance(&config.retention),
         };
         let started = ActorSystem::start(store.clone(), system).await;
         Ok(Self {
             system: started.map_err(|error| error.to_string())?,
             meters: Meters::new(),
-            revoked: Revoked::default(),
+            revoked,
             reads: Semaphore::new(READS),
             stop: watch::channel(false).0,
             open: Arc::default(),
             next_conn: AtomicU64::new(1),
         })
+    }
+
+    /// The actors behind the door.
+    #[must_use]
+    pub fn actors(&self) -> &ActorSystem {
+        &self.system
     }
 
     /// Closes the connections of a device whose refresh family was revoked.
@@ -123,6 +145,21 @@ impl Gateway {
         // of the two.
         self.revoked.mark(user, device);
         self.system.end_device(user, device);
+    }
+
+    /// The actors.
+    pub(crate) fn system(&self) -> &ActorSystem {
+        &self.system
+    }
+
+    /// WebSocket addresses for a client, best first; none when this node works alone.
+    pub(crate) fn endpoints(&self, user: Option<UserId>) -> Vec<String> {
+        self.system.endpoints(user)
+    }
+
+    /// Hands everything to the other nodes of the cluster, if there is one.
+    pub(crate) async fn drain(&self, spread: Duration) {
+        self.system.drain(spread).await;
     }
 
     /// Returns when the actors can't go on: the node must end.
@@ -165,11 +202,16 @@ impl Gateway {
     }
 }
 
-/// A node's number among the owners of slots.
-fn node_id(name: &str) -> u64 {
-    let hash: [u8; 32] = Sha256::digest(name.as_bytes()).into();
-    let [a, b, c, d, e, f, g, h, ..] = hash;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+/// The configured retention as the store takes it: 0 days of messages keep them for ever.
+fn maintenance(retention: &Retention) -> Maintenance {
+    const DAY_MS: u64 = 24 * 3_600 * 1_000;
+    let days = |days: u64| days.saturating_mul(DAY_MS);
+    let policy = Policy {
+        messages_ms: Some(days(retention.messages_days)).filter(|ms| *ms > 0),
+        dedupe_ms: days(retention.dedupe_days),
+        device_absent_ms: days(retention.device_absent_days),
+    };
+    Maintenance { policy, interval: Duration::from_secs(retention.interval_s) }
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

@@ -3,11 +3,13 @@
 use super::accept::Peer;
 use super::body;
 use super::error::{ApiError, ErrorCode};
-use crate::AppState;
 use crate::identity::Credentials;
+use crate::{AppState, now_ms};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::{Extension, Json};
+use rookery_protocol::UserId;
+use rookery_protocol::limits::MAX_TOKEN_BYTES;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +57,7 @@ pub(super) async fn sign_up(
     let websocket = websocket_url(request.headers(), &state);
     let body: NameAndPassword = admit(&state, peer, request, NAME_AND_PASSWORD).await?;
     let credentials = state.identity.sign_up(body.name, body.password, body.device_name).await?;
-    Ok(admitted(credentials, websocket))
+    Ok(admitted(&state, credentials, websocket))
 }
 
 /// `POST /v1/login`.
@@ -67,7 +69,7 @@ pub(super) async fn log_in(
     let websocket = websocket_url(request.headers(), &state);
     let body: NameAndPassword = admit(&state, peer, request, NAME_AND_PASSWORD).await?;
     let credentials = state.identity.log_in(body.name, body.password, body.device_name).await?;
-    Ok(admitted(credentials, websocket))
+    Ok(admitted(&state, credentials, websocket))
 }
 
 /// `POST /v1/refresh`.
@@ -82,7 +84,7 @@ pub(super) async fn refresh(
     if let Some((user, device)) = revoked {
         state.gateway.device_revoked(user, device).await;
     }
-    Ok(admitted(answer?, websocket))
+    Ok(admitted(&state, answer?, websocket))
 }
 
 /// Lets a request in if its address has attempts left, and reads its body.
@@ -102,7 +104,8 @@ async fn admit<T: serde::de::DeserializeOwned>(
     body::json(request, patience, fields).await
 }
 
-fn admitted(credentials: Credentials, websocket: String) -> Json<Admitted> {
+fn admitted(state: &AppState, credentials: Credentials, websocket: String) -> Json<Admitted> {
+    let endpoints = endpoints(state, Some(credentials.user), websocket);
     Json(Admitted {
         user: credentials.user.to_string(),
         device: credentials.device.to_string(),
@@ -110,9 +113,44 @@ fn admitted(credentials: Credentials, websocket: String) -> Json<Admitted> {
         access_token: credentials.access_token,
         access_expires_ms: credentials.access_expires_ms,
         refresh_token: credentials.refresh_token.to_text(),
-        endpoints: vec![websocket.clone()],
-        websocket,
+        websocket: endpoints.first().cloned().unwrap_or_default(),
+        endpoints,
     })
+}
+
+/// Where a client may connect, best first.
+#[derive(Serialize)]
+pub(super) struct Discovered {
+    websocket: String,
+    endpoints: Vec<String>,
+}
+
+/// `GET /v1/discover`: for who holds an access token, the user's home comes first.
+pub(super) async fn discover(
+    State(state): State<Arc<AppState>>,
+    headers: HeaderMap,
+) -> Result<Json<Discovered>, ApiError> {
+    let bearer = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let user = match bearer {
+        None => None,
+        Some(bearer) => {
+            let token =
+                bearer.strip_prefix("Bearer ").filter(|token| token.len() <= MAX_TOKEN_BYTES);
+            let claims =
+                token.and_then(|token| state.identity.tokens().verify(token, now_ms() / 1000).ok());
+            let bad = || ApiError::new(ErrorCode::BadToken, "the access token is not good");
+            Some(claims.ok_or_else(bad)?.user)
+        }
+    };
+    let endpoints = endpoints(&state, user, websocket_url(&headers, &state));
+    let websocket = endpoints.first().cloned().unwrap_or_default();
+    Ok(Json(Discovered { websocket, endpoints }))
+}
+
+/// The nodes of the cluster, best first; a node that works alone names itself.
+fn endpoints(state: &AppState, user: Option<UserId>, own: String) -> Vec<String> {
+    let found = state.gateway.endpoints(user);
+    if found.is_empty() { vec![own] } else { found }
 }
 
 /// Where this client's WebSocket is: at `http.public_url`, or else where its request went.

@@ -3,6 +3,7 @@
 //! ```text
 //! accept ── every response: security headers, metrics
 //!   |- /v1/signup, /v1/login, /v1/refresh   guard (draining, origin) -> attempts -> identity
+//!   |- /v1/discover                         guard -> where to connect
 //!   |- /v1/ws                               guard -> gateway::upgrade
 //!   |- /healthz, /readyz
 //!   `- anything else: a file of the page, or NotFound
@@ -58,6 +59,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/signup", post(api::sign_up))
         .route("/v1/login", post(api::log_in))
         .route("/v1/refresh", post(api::refresh))
+        .route("/v1/discover", get(api::discover))
         .route("/v1/ws", get(gateway::upgrade))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&state), guard));
@@ -86,6 +88,10 @@ async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next)
         return leaving.into_response();
     }
     let origin = origin::judge(request.headers(), &state.config.http);
+    let origin = match origin {
+        Origin::Foreign if is_members_page(request.headers(), &state) => Origin::Allowed,
+        judged => judged,
+    };
     if origin == Origin::Foreign {
         let foreign = ApiError::new(
             ErrorCode::ForeignOrigin,
@@ -107,6 +113,14 @@ async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next)
     // Tokens are in these answers: no cache may keep them.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Whether the page comes from another node of the cluster: clients are sent from node to node.
+fn is_members_page(headers: &HeaderMap, state: &AppState) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return false };
+    let Some(view) = state.gateway.system().view() else { return false };
+    view.members.iter().any(|member| origin::is_of(origin.as_bytes(), &member.lease.endpoint))
 }
 
 /// Lets a page of an allowed origin read the answer.
@@ -144,7 +158,7 @@ async fn observe(request: Request, next: Next) -> Response {
 
 /// A label of few values: paths are whatever strangers send.
 fn route(path: &str) -> &'static str {
-    const ROUTES: [&str; 6] =
-        ["/v1/signup", "/v1/login", "/v1/refresh", "/v1/ws", "/healthz", "/readyz"];
+    const ROUTES: [&str; 7] =
+        ["/v1/signup", "/v1/login", "/v1/refresh", "/v1/discover", "/v1/ws", "/healthz", "/readyz"];
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("page")
 }

@@ -44,10 +44,34 @@ pub fn judge(headers: &HeaderMap, http: &Http) -> Origin {
     }
 }
 
+/// Whether an origin is that of a node whose clients connect at this WebSocket URL.
+#[must_use]
+pub fn is_of(origin: &[u8], endpoint: &str) -> bool {
+    // ws://a/v1/ws -> http://a, wss://a/v1/ws -> https://a
+    let Some(rest) = endpoint.strip_prefix("ws") else { return false };
+    let Some((scheme, rest)) = rest.split_once("://") else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    !host.is_empty() && format!("http{scheme}://{host}").as_bytes() == origin
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    #[test]
+    fn a_members_page_is_known_by_its_endpoint() {
+        assert!(is_of(b"http://a:80", "ws://a:80/v1/ws"));
+        assert!(is_of(b"https://a", "wss://a/v1/ws"));
+        for (origin, endpoint) in [
+            ("http://a", "wss://a/v1/ws"),
+            ("http://a", "ws://a.b/v1/ws"),
+            ("http://", "ws:///v1/ws"),
+            ("", "ws"),
+        ] {
+            assert!(!is_of(origin.as_bytes(), endpoint), "{origin} {endpoint}");
+        }
+    }
 
     fn judged(origins: &[&str], host: &str) -> Origin {
         let http = Http {

@@ -8,6 +8,8 @@
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod process;
+pub mod webdriver;
 pub mod wire;
 
 use rookery_cluster_config::Config;

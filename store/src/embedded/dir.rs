@@ -33,11 +33,15 @@ pub(super) struct Opened {
     pub(super) committed: Committed,
 }
 
-/// Opens the store of a directory, or creates it.
+/// Opens the store of a directory, or creates it. What the journal has beyond `last` is cut out.
 ///
 /// # Errors
 /// [`OpenError`].
-pub(super) fn open(dir: &Path, tuning: &Tuning) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    dir: &Path,
+    tuning: &Tuning,
+    last: Option<Version>,
+) -> Result<Opened, OpenError> {
     let dir = &std::path::absolute(dir).map_err(|error| OpenError::io(dir, error))?;
     create_dir(dir)?;
     let lock = lock(dir)?;
@@ -47,7 +51,7 @@ pub(super) fn open(dir: &Path, tuning: &Tuning) -> Result<Opened, OpenError> {
     }
     check_format(&store)?;
     let (committed, confirmed) = Committed::open(&store)?;
-    inspect(&store, confirmed)?;
+    inspect(&store, confirmed, last)?;
     let disk = open_lsm(&store, tuning, Some(lock))?;
     let version = disk
         .version(&disk.snapshot())

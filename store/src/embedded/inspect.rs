@@ -30,11 +30,16 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// Checks the files of the LSM in `store/lsm`; `confirmed` is a version known to be durable.
+/// Checks the files of the LSM in `store/lsm`; `confirmed` is a version known to be durable. A
+/// batch beyond `last` is no part of the store: it was never confirmed, and is cut off.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] when they can't be what was written; of the file system.
-pub(super) fn inspect(store: &Path, confirmed: Version) -> Result<(), OpenError> {
+pub(super) fn inspect(
+    store: &Path,
+    confirmed: Version,
+    last: Option<Version>,
+) -> Result<(), OpenError> {
     let lsm = store.join("lsm");
     for keyspace in listed(&lsm.join("keyspaces"))? {
         check_tables_list(store, &keyspace)?;
@@ -42,11 +47,15 @@ pub(super) fn inspect(store: &Path, confirmed: Version) -> Result<(), OpenError>
     let mut journals: Vec<(u64, PathBuf)> =
         listed(&lsm)?.into_iter().filter_map(|path| Some((journal_number(&path)?, path))).collect();
     journals.sort_unstable();
-    let mut chain = Chain::default();
+    let mut chain = Chain { last: last.map(|last| last.0), ..Chain::default() };
     let mut end = None;
     for (_, path) in &journals {
         let valid = chain.follow(path).map_err(|problem| problem.at(store, path))?;
         end = Some((path, valid));
+        if chain.cut_off {
+            // The failed batch was the last thing ever written: a later journal has no contents.
+            break;
+        }
     }
     if chain.version.is_some_and(|version| version < confirmed.0) {
         return Err(OpenError::damaged(store, "the journal ends before confirmed commits".into()));
@@ -100,6 +109,10 @@ fn cut(path: &Path, len: u64) -> io::Result<()> {
 struct Chain {
     order: Option<u64>,
     version: Option<u64>,
+    /// The version beyond which nothing counts.
+    last: Option<u64>,
+    /// Something beyond it was met.
+    cut_off: bool,
 }
 
 enum Problem {
@@ -125,6 +138,12 @@ impl Chain {
         let mut journal = Journal::open(path).map_err(Problem::Io)?;
         let mut end = 0;
         while let Some(batch) = journal.batch().map_err(Problem::Io)? {
+            if let (Some(last), Some(row)) = (self.last, batch.version)
+                && row.version.0 > last
+            {
+                self.cut_off = true;
+                break;
+            }
             end = journal.at;
             if self.order.is_some_and(|order| batch.order <= order) {
                 return Err(Problem::Broken(format!("a batch is out of order before byte {end}")));

@@ -7,12 +7,24 @@
 //! inspect what is checked of the LSM's files before it opens them
 //! disk    the LSM: rows, version row, snapshots          row    checksums of rows
 //! queue   bounded, in front of the writer                known  rows the writer remembers
-//! writer  one thread: many plans, one batch, one sync
+//! writer  one thread: many plans, one batch, one sync   watch   what holds it up
 //! ```
 //!
 //! Liveness: a submission is answered when its batch is durable, or at once (`Busy`) when the
-//! queue is full, closed, or the engine has failed. While the LSM can't keep up with flushing,
-//! the writer waits for it; the queue fills and refuses.
+//! queue is full, closed, the disk has no room, or the engine has failed. While the LSM can't keep
+//! up with flushing, the writer waits for it; the queue fills and refuses. A write that takes longer
+//! than [`EmbeddedConfig::stall`] is not waited for.
+//!
+//! What fails, and how it goes on:
+//!
+//! | what | commits | reads | goes on |
+//! |---|---|---|---|
+//! | less than [`EmbeddedConfig::reserve_bytes`] free | `Busy` | yes | when there is room |
+//! | a write found the disk full | that batch `Unresolved`, then `Busy` | yes | opens again when there is room |
+//! | any other failed write or sync | that batch `Unresolved`, then `Busy` | yes | when opened again: the disk can't be trusted |
+//!
+//! Opening again cuts the batch that failed out of the journal: whatever of it reached the disk
+//! was never confirmed, and what a failed sync left in memory only must not be read as durable.
 //!
 //! Not here: deleting a range without visiting its keys (the LSM has no such thing in a batch).
 //! A `ClearRange` reads the keys of its range and removes each, so it costs as much as it clears
@@ -25,6 +37,7 @@ mod inspect;
 mod known;
 mod queue;
 mod row;
+mod watch;
 mod writer;
 
 pub use error::OpenError;
@@ -39,9 +52,10 @@ use queue::{Queue, Submission};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use watch::Watch;
 use writer::Writer;
 
 /// How to open an [`EmbeddedEngine`].
@@ -62,6 +76,12 @@ pub struct EmbeddedConfig {
     pub journal_bytes: u64,
     /// Threads that flush and compact, at least 1.
     pub worker_threads: usize,
+    /// Free bytes of the disk below which plans are refused: room for flushing and merging, which
+    /// a full disk would break off.
+    pub reserve_bytes: u64,
+    /// Longest time a write may take before its plans are reported as `Unresolved` and others are
+    /// refused. It goes on all the same.
+    pub stall: Duration,
 }
 
 impl EmbeddedConfig {
@@ -77,6 +97,17 @@ impl EmbeddedConfig {
             memtable_bytes: 64 << 20,
             journal_bytes: 512 << 20,
             worker_threads: cores.clamp(2, 4),
+            reserve_bytes: 128 << 20,
+            stall: Duration::from_secs(10),
+        }
+    }
+
+    fn tuning(&self) -> Tuning {
+        Tuning {
+            cache_bytes: self.cache_bytes,
+            journal_bytes: self.journal_bytes.max(64 << 20),
+            memtable_bytes: self.memtable_bytes,
+            worker_threads: self.worker_threads.max(1),
         }
     }
 }
@@ -86,6 +117,9 @@ impl EmbeddedConfig {
 pub enum Health {
     /// It does.
     Healthy,
+    /// Commits are refused for now, because the disk is full or does not answer. It goes on by
+    /// itself.
+    Waiting(String),
     /// A write failed: every commit is refused until the store is opened again. Reads go on.
     Failed(String),
     /// It was closed.
@@ -102,33 +136,86 @@ pub struct EmbeddedEngine {
 
 /// What the handles and the writer share.
 struct Shared {
-    disk: Arc<Disk>,
+    /// `None` while it is being opened again.
+    disk: RwLock<Option<Arc<Disk>>>,
     queue: Queue,
-    failure: OnceLock<String>,
+    watch: Watch,
+    trouble: Mutex<Option<Trouble>>,
     /// Batches made durable.
     batches: AtomicU64,
     bells: Bells,
 }
 
-/// The writer's thread; dropping it ends the thread.
+/// Why no commit is taken.
+#[derive(Clone)]
+enum Trouble {
+    /// There is not enough room on the disk; nothing has failed.
+    NoRoom(String),
+    /// A write failed for want of room: the LSM must be opened again.
+    Full(String),
+    /// For good.
+    Failed(String),
+}
+
+/// The writer's thread and the one that watches it; dropping it ends both.
 struct Running {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    watch: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shared {
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<Trouble>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     fn has_failed(&self) -> bool {
-        self.failure.get().is_some()
+        matches!(self.trouble(), Some(Trouble::Failed(_)))
+    }
+
+    fn is_waiting_for_room(&self) -> bool {
+        matches!(self.trouble(), Some(Trouble::NoRoom(_) | Trouble::Full(_)))
     }
 
     /// Refuses commits from now on.
     fn fail(&self, why: &str) {
-        if self.failure.set(why.to_owned()).is_ok() {
+        if !self.has_failed() {
             tracing::error!(
                 error = why,
                 "the store could not write; commits are refused until it is opened again"
             );
+            self.set_trouble(Some(Trouble::Failed(why.to_owned())));
         }
+    }
+
+    fn disk(&self) -> Result<Arc<Disk>, ReadError> {
+        let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner).clone();
+        disk.ok_or_else(|| ReadError::Unavailable("the store is being opened again".to_owned()))
+    }
+
+    /// Takes the LSM away from everybody, which takes as long as there are snapshots of it. False:
+    /// there still were some after `patience`, and nothing has changed.
+    fn close_disk(&self, patience: Duration) -> bool {
+        let Some(disk) = self.disk.write().unwrap_or_else(PoisonError::into_inner).take() else {
+            return true;
+        };
+        let until = Instant::now() + patience;
+        while Arc::strong_count(&disk) > 1 {
+            if Instant::now() >= until {
+                self.set_disk(disk);
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    fn set_disk(&self, disk: Arc<Disk>) {
+        *self.disk.write().unwrap_or_else(PoisonError::into_inner) = Some(disk);
     }
 }
 
@@ -145,32 +232,35 @@ impl EmbeddedEngine {
     /// # Errors
     /// [`OpenError`].
     pub fn open(config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let tuning = Tuning {
-            cache_bytes: config.cache_bytes,
-            journal_bytes: config.journal_bytes.max(64 << 20),
-            memtable_bytes: config.memtable_bytes,
-            worker_threads: config.worker_threads.max(1),
-        };
-        let opened = dir::open(&config.dir, &tuning)?;
+        let opened = dir::open(&config.dir, &config.tuning(), None)?;
         let queue = Queue::new(config.queue_bytes);
         let shared = Arc::new(Shared {
-            disk: Arc::new(opened.disk),
+            disk: RwLock::new(Some(Arc::new(opened.disk))),
             queue,
-            failure: OnceLock::new(),
+            watch: Watch::default(),
+            trouble: Mutex::new(None),
             batches: AtomicU64::new(0),
             bells: Bells::default(),
         });
+        let failed = |source| OpenError::Io { path: config.dir.clone(), source };
         let on_unwind = StoppedOnUnwind(Arc::clone(&shared));
         let writer =
-            Writer::new(Arc::clone(&shared), config.batch_bytes, opened.version, opened.committed);
-        let thread = std::thread::Builder::new()
+            Writer::new(Arc::clone(&shared), config.clone(), opened.version, opened.committed);
+        let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 let _on_unwind = on_unwind;
                 writer.run();
             })
-            .map_err(|source| OpenError::Io { path: config.dir.clone(), source })?;
-        let running = Running { shared, thread: Mutex::new(Some(thread)) };
+            .map_err(failed)?;
+        let mut running =
+            Running { shared, writer: Mutex::new(Some(writer)), watch: Mutex::new(None) };
+        let (watched, stall) = (Arc::clone(&running.shared), config.stall);
+        let watch = std::thread::Builder::new()
+            .name("store-watch".to_owned())
+            .spawn(move || watch::run(&watched, stall))
+            .map_err(failed)?;
+        running.watch = Mutex::new(Some(watch));
         Ok(Self { running: Arc::new(running) })
     }
 
@@ -178,10 +268,14 @@ impl EmbeddedEngine {
     #[must_use]
     pub fn health(&self) -> Health {
         let shared = &self.running.shared;
-        match shared.failure.get() {
-            Some(why) => Health::Failed(why.clone()),
-            None if shared.queue.is_open() => Health::Healthy,
-            None => Health::Closed,
+        match shared.trouble() {
+            Some(Trouble::Failed(why)) => Health::Failed(why),
+            _ if !shared.queue.is_open() => Health::Closed,
+            Some(Trouble::NoRoom(why) | Trouble::Full(why)) => Health::Waiting(why),
+            None if shared.watch.is_overdue() => {
+                Health::Waiting("the disk does not answer".to_owned())
+            }
+            None => Health::Healthy,
         }
     }
 
@@ -201,14 +295,24 @@ impl EmbeddedEngine {
 impl Running {
     fn stop(&self) {
         self.shared.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A `done` may hold the last handle: the writer can't wait for itself.
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-            && thread.join().is_err()
-        {
+        if ended(&self.writer).is_err() {
             self.shared.fail("the writer panicked");
         }
+        self.shared.watch.ended.store(true, Ordering::Release);
+        if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            watch.thread().unpark();
+        }
+        if ended(&self.watch).is_err() {
+            tracing::error!("the thread that watches the writer panicked");
+        }
+    }
+}
+
+/// Waits for a thread's end. A `done` may hold the last handle, so the thread may be this one.
+fn ended(thread: &Mutex<Option<JoinHandle<()>>>) -> std::thread::Result<()> {
+    match thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(thread) if thread.thread().id() != std::thread::current().id() => thread.join(),
+        _ => Ok(()),
     }
 }
 
@@ -240,7 +344,7 @@ impl Engine for EmbeddedEngine {
     fn submit(&self, plans: Vec<Plan>, done: Done) {
         let shared = &self.running.shared;
         let submission = Submission::new(plans, done);
-        if shared.has_failed() {
+        if shared.has_failed() || shared.watch.is_overdue() {
             submission.answer_all(Outcome::Busy);
         } else if let Err(refused) = shared.queue.put(submission) {
             refused.answer_all(Outcome::Busy);
@@ -248,7 +352,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn view(&self, at_least: Version) -> Result<EmbeddedView, ReadError> {
-        let disk = Arc::clone(&self.running.shared.disk);
+        let disk = self.running.shared.disk()?;
         let snapshot = disk.snapshot();
         let version = disk.version(&snapshot)?;
         if version < at_least {

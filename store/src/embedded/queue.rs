@@ -8,7 +8,7 @@ use crate::engine::Done;
 use crate::plan::{Outcome, Plan};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What an operation or a guard costs in memory beside the bytes it carries.
@@ -18,14 +18,36 @@ const OVERHEAD_BYTES: usize = 96;
 pub(super) struct Submission {
     /// `None`: over a size limit.
     plans: Vec<Option<Plan>>,
-    count: usize,
-    done: Option<Done>,
+    receiver: Arc<Receiver>,
     bytes: usize,
+}
+
+/// Whom to tell, once: the writer, or whoever finds that it takes too long.
+pub(super) struct Receiver {
+    done: Mutex<Option<Done>>,
+    plans: usize,
+}
+
+impl Receiver {
+    /// Reports, unless it was done before; a panic of the receiver stays its own.
+    fn tell(&self, outcomes: Vec<Outcome>) {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(done) = done
+            && catch_unwind(AssertUnwindSafe(|| done(outcomes))).is_err()
+        {
+            tracing::error!("a receiver of commit outcomes panicked");
+        }
+    }
+
+    /// Reports the same outcome for every plan.
+    pub(super) fn tell_all(&self, outcome: Outcome) {
+        self.tell(vec![outcome; self.plans]);
+    }
 }
 
 impl Submission {
     pub(super) fn new(plans: Vec<Plan>, done: Done) -> Self {
-        let count = plans.len();
+        let receiver = Receiver { done: Mutex::new(Some(done)), plans: plans.len() };
         let mut bytes = OVERHEAD_BYTES;
         let limited = |plan: Plan| {
             let known = plan.guards.iter().filter_map(|guard| guard.known.as_ref());
@@ -34,7 +56,7 @@ impl Submission {
             plan.within_limits().then_some(plan)
         };
         let plans = plans.into_iter().map(limited).collect();
-        Self { plans, count, done: Some(done), bytes }
+        Self { plans, receiver: Arc::new(receiver), bytes }
     }
 
     pub(super) fn plans(&self) -> &[Option<Plan>] {
@@ -45,31 +67,24 @@ impl Submission {
         std::mem::take(&mut self.plans)
     }
 
-    /// Reports; a panic of the receiver stays its own.
-    pub(super) fn answer(mut self, outcomes: Vec<Outcome>) {
-        self.report(outcomes);
+    pub(super) fn receiver(&self) -> Arc<Receiver> {
+        Arc::clone(&self.receiver)
+    }
+
+    /// Reports.
+    pub(super) fn answer(self, outcomes: Vec<Outcome>) {
+        self.receiver.tell(outcomes);
     }
 
     /// Reports the same outcome for every plan.
     pub(super) fn answer_all(self, outcome: Outcome) {
-        let count = self.count;
-        self.answer(vec![outcome; count]);
-    }
-
-    fn report(&mut self, outcomes: Vec<Outcome>) {
-        if let Some(done) = self.done.take()
-            && catch_unwind(AssertUnwindSafe(|| done(outcomes))).is_err()
-        {
-            tracing::error!("a receiver of commit outcomes panicked");
-        }
+        self.receiver.tell_all(outcome);
     }
 }
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        if self.done.is_some() {
-            self.report(vec![Outcome::Unresolved; self.count]);
-        }
+        self.receiver.tell_all(Outcome::Unresolved);
     }
 }
 
@@ -157,6 +172,14 @@ impl Queue {
         let mut inner = self.lock();
         inner.bytes = inner.bytes.saturating_sub(bytes);
         inner.bytes
+    }
+
+    /// Takes out everything that waits, for somebody else than the writer.
+    pub(super) fn drain(&self) -> Vec<Submission> {
+        let mut inner = self.lock();
+        let waiting: Vec<Submission> = inner.waiting.drain(..).collect();
+        inner.bytes = inner.bytes.saturating_sub(waiting.iter().map(|one| one.bytes).sum());
+        waiting
     }
 
     /// Takes no more; what waits is still handed out.

@@ -9,18 +9,21 @@
 //! ```
 //!
 //! Safety: a batch that could not be written may or may not be on the disk, and the LSM's memory
-//! no longer matches it. The writer stops for good then: that batch is unresolved, whatever comes
-//! later is refused, reads go on. Opening the directory again finds out what is there.
+//! no longer matches it. So the LSM takes no further batch: that one is unresolved, whatever comes
+//! later is refused, reads go on. If it was for want of room, the directory is opened again, without
+//! that batch, once there is some; after any other failure only a new start does that.
 
-use super::Shared;
-use super::dir::Committed;
-use super::disk::VersionRow;
+use super::dir::{self, Committed};
+use super::disk::{Disk, VersionRow};
 use super::known::{Building, Cleared, Memory};
 use super::queue::Submission;
+use super::watch::free_bytes;
+use super::{EmbeddedConfig, Shared, Trouble};
 use crate::apply::{apply, guards_hold};
 use crate::engine::ReadError;
 use crate::plan::{Op, Outcome, Plan, Version};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -30,10 +33,14 @@ use std::time::{Duration, Instant};
 /// the writer waits for about as many: at most an eighth of what the batch took, and this. After
 /// a lone plan it does not wait.
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
+/// Least room for opening the LSM again: it begins a journal and may flush.
+const REOPEN_BYTES: u64 = 16 << 20;
+/// How long opening again waits for snapshots to end before it leaves them alone for now.
+const SNAPSHOTS_END: Duration = Duration::from_millis(100);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    batch_bytes: usize,
+    config: EmbeddedConfig,
     version: Version,
     committed: Committed,
     memory: Memory,
@@ -88,12 +95,12 @@ impl Meters {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        batch_bytes: usize,
+        config: EmbeddedConfig,
         version: Version,
         committed: Committed,
     ) -> Self {
         let (memory, meters) = (Memory::new(), Meters::new());
-        Self { shared, batch_bytes, version, committed, memory, scratch: Vec::new(), meters }
+        Self { shared, config, version, committed, memory, scratch: Vec::new(), meters }
     }
 
     /// Works until the queue is closed and empty, or a write fails.
@@ -101,14 +108,13 @@ impl Writer {
         let mut batch = Vec::new();
         let (mut wanted, mut patience) = (0, Duration::ZERO);
         while let Some(bytes) =
-            self.shared.queue.take(&mut batch, self.batch_bytes, wanted, patience)
+            self.shared.queue.take(&mut batch, self.config.batch_bytes, wanted, patience)
         {
             let started = Instant::now();
             wanted = batch.len() * 3 / 4;
-            if self.shared.has_failed() {
-                batch.drain(..).for_each(|submission| submission.answer_all(Outcome::Busy));
-            } else {
-                self.commit(&mut batch);
+            match self.disk_with_room() {
+                Some(disk) => self.commit(&disk, &mut batch),
+                None => batch.drain(..).for_each(|one| one.answer_all(Outcome::Busy)),
             }
             let held = self.shared.queue.release(bytes);
             // A gauge is a float; exact to 2^53 bytes.
@@ -117,30 +123,84 @@ impl Writer {
             self.memory.sweep();
             patience = (started.elapsed() / 8).min(MOST_PATIENCE);
         }
-        if let Err(error) = self.shared.disk.persist() {
+        if self.shared.trouble().is_none()
+            && let Ok(disk) = self.shared.disk()
+            && let Err(error) = disk.persist()
+        {
             self.shared.fail(&error.to_string());
         }
     }
 
+    /// The LSM, if it takes a batch; opens it again if that is what it needs.
+    fn disk_with_room(&mut self) -> Option<Arc<Disk>> {
+        let trouble = self.shared.trouble();
+        if matches!(trouble, Some(Trouble::Failed(_))) {
+            return None;
+        }
+        let full = matches!(trouble, Some(Trouble::Full(_)));
+        let reserve = self.config.reserve_bytes.max(if full { REOPEN_BYTES } else { 0 });
+        // A system that doesn't say is not taken for a full one: the write will tell.
+        let free = free_bytes(&self.config.dir).unwrap_or(u64::MAX);
+        if free < reserve {
+            if trouble.is_none() {
+                tracing::error!(free, reserve, "the disk is full; commits are refused for now");
+                let why = format!("{free} bytes are free on the disk, {reserve} are needed");
+                self.shared.set_trouble(Some(Trouble::NoRoom(why)));
+            }
+            return None;
+        }
+        if full && !self.open_again() {
+            return None;
+        }
+        if trouble.is_some() {
+            tracing::info!("the disk has room again; commits are taken");
+            self.shared.set_trouble(None);
+        }
+        self.shared.disk().ok()
+    }
+
+    /// Opens the LSM again at the last version that was confirmed.
+    fn open_again(&mut self) -> bool {
+        if !self.shared.close_disk(SNAPSHOTS_END) {
+            return false;
+        }
+        match dir::open(&self.config.dir, &self.config.tuning(), Some(self.version)) {
+            Ok(opened) if opened.version == self.version => {
+                (self.committed, self.memory) = (opened.committed, Memory::new());
+                self.shared.set_disk(Arc::new(opened.disk));
+                true
+            }
+            Ok(opened) => {
+                let (found, ours) = (opened.version.0, self.version.0);
+                self.shared.fail(&format!("opened again at version {found}, {ours} was confirmed"));
+                self.shared.set_disk(Arc::new(opened.disk));
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store could not be opened again; it is tried later");
+                false
+            }
+        }
+    }
+
     /// Decides, writes and reports one batch.
-    fn commit(&mut self, submissions: &mut Vec<Submission>) {
+    fn commit(&mut self, disk: &Disk, submissions: &mut Vec<Submission>) {
         let mut cleared = Cleared::new();
         let fetched: Vec<Vec<bool>> = submissions
             .iter()
             .map(|submission| {
                 let fetch = |plan: &Option<Plan>| {
-                    plan.as_ref().is_none_or(|plan| self.fetch(plan, &mut cleared))
+                    plan.as_ref().is_none_or(|plan| self.fetch(disk, plan, &mut cleared))
                 };
                 submission.plans().iter().map(fetch).collect()
             })
             .collect();
-        let shared = Arc::clone(&self.shared);
         let plans = submissions.iter().flat_map(|submission| submission.plans().iter().flatten());
-        let rung = shared.bells.touched(plans.flat_map(|plan| &plan.ops));
+        let rung = self.shared.bells.touched(plans.flat_map(|plan| &plan.ops));
         let mut building = Building {
-            disk: &shared.disk,
+            disk,
             memory: &mut self.memory,
-            batch: shared.disk.batch(),
+            batch: disk.batch(),
             cleared: &cleared,
             set: Vec::new(),
             scratch: &mut self.scratch,
@@ -155,18 +215,19 @@ impl Writer {
         if version > self.version {
             let Building { batch, .. } = building;
             let plans = version.0 - self.version.0;
-            self.write(batch, version, plans, &mut outcomes);
+            self.shared.watch.begin(submissions.iter().map(Submission::receiver).collect());
+            self.write(disk, batch, (version, plans), &mut outcomes);
+            self.shared.watch.end();
         }
         self.meters.count(&outcomes);
-        shared.bells.ring(&rung);
+        self.shared.bells.ring(&rung);
         for (submission, outcomes) in submissions.drain(..).zip(outcomes) {
             submission.answer(outcomes);
         }
     }
 
     /// Reads what the plan needs. False: it can't be decided.
-    fn fetch(&mut self, plan: &Plan, cleared: &mut Cleared) -> bool {
-        let disk = &self.shared.disk;
+    fn fetch(&mut self, disk: &Disk, plan: &Plan, cleared: &mut Cleared) -> bool {
         let mut fetch = || -> Result<(), ReadError> {
             self.memory.fetch(plan, disk)?;
             for op in &plan.ops {
@@ -186,18 +247,33 @@ impl Writer {
             .is_ok()
     }
 
+    /// A batch could not be written.
+    fn failed(&self, error: &fjall::Error) {
+        // Flushing in the background may have met the full disk first; it says less.
+        let no_room = || {
+            let free = free_bytes(&self.config.dir).unwrap_or(u64::MAX);
+            matches!(error, fjall::Error::Poisoned) && free < self.config.reserve_bytes
+        };
+        if is_full(error) || no_room() {
+            tracing::error!(%error, "the disk is full; commits are refused for now");
+            self.shared.set_trouble(Some(Trouble::Full(format!("the disk is full: {error}"))));
+        } else {
+            self.shared.fail(&error.to_string());
+        }
+    }
+
     fn write(
         &mut self,
+        disk: &Disk,
         mut batch: fjall::OwnedWriteBatch,
-        version: Version,
-        plans: u64,
+        (version, plans): (Version, u64),
         outcomes: &mut [Vec<Outcome>],
     ) {
         let row = VersionRow { version, previous: self.version };
-        self.shared.disk.put_version(&mut batch, row);
+        disk.put_version(&mut batch, row);
         let started = Instant::now();
         if let Err(error) = batch.commit() {
-            self.shared.fail(&error.to_string());
+            self.failed(&error);
             for outcome in outcomes.iter_mut().flatten() {
                 if matches!(outcome, Outcome::Committed { .. }) {
                     *outcome = Outcome::Unresolved;
@@ -214,6 +290,17 @@ impl Writer {
             // The note stays behind, which is allowed; the commit is durable.
             tracing::warn!(%error, "could not note the committed version");
         }
+    }
+}
+
+/// Whether a write failed because the disk, or this user's part of it, is full.
+fn is_full(error: &fjall::Error) -> bool {
+    use fjall::{Error, LsmError};
+    match error {
+        Error::Io(error) | Error::Storage(LsmError::Io(error)) => {
+            matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        }
+        _ => false,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::embedded::{EmbeddedEngine, EmbeddedView};
 use crate::fdb::{FdbEngine, FdbView};
 use crate::memory::{MemoryEngine, MemoryView};
 use crate::plan::{Plan, Version};
+use crate::shared::{SharedEngine, SharedView};
 use bytes::Bytes;
 
 /// Any of the engines. Clones share one store.
@@ -17,6 +18,8 @@ pub enum AnyEngine {
     Memory(MemoryEngine),
     /// In a data directory of this machine.
     Embedded(EmbeddedEngine),
+    /// In another process of this machine.
+    Shared(SharedEngine),
     /// In a FoundationDB cluster.
     #[cfg(feature = "fdb")]
     Fdb(FdbEngine),
@@ -29,6 +32,8 @@ pub enum AnyView {
     Memory(MemoryView),
     /// Of the engine of one machine.
     Embedded(EmbeddedView),
+    /// Of the engine in another process.
+    Shared(SharedView),
     /// Of a FoundationDB cluster.
     #[cfg(feature = "fdb")]
     Fdb(FdbView),
@@ -46,6 +51,12 @@ impl From<EmbeddedEngine> for AnyEngine {
     }
 }
 
+impl From<SharedEngine> for AnyEngine {
+    fn from(engine: SharedEngine) -> Self {
+        Self::Shared(engine)
+    }
+}
+
 #[cfg(feature = "fdb")]
 impl From<FdbEngine> for AnyEngine {
     fn from(engine: FdbEngine) -> Self {
@@ -60,6 +71,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.submit(plans, done),
             Self::Embedded(engine) => engine.submit(plans, done),
+            Self::Shared(engine) => engine.submit(plans, done),
             #[cfg(feature = "fdb")]
             Self::Fdb(engine) => engine.submit(plans, done),
         }
@@ -69,6 +81,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.view(at_least).await.map(AnyView::Memory),
             Self::Embedded(engine) => engine.view(at_least).await.map(AnyView::Embedded),
+            Self::Shared(engine) => engine.view(at_least).await.map(AnyView::Shared),
             #[cfg(feature = "fdb")]
             Self::Fdb(engine) => engine.view(at_least).await.map(AnyView::Fdb),
         }
@@ -78,6 +91,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.reads_block(),
             Self::Embedded(engine) => engine.reads_block(),
+            Self::Shared(engine) => engine.reads_block(),
             #[cfg(feature = "fdb")]
             Self::Fdb(engine) => engine.reads_block(),
         }
@@ -87,6 +101,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Memory(engine) => engine.doorbell(key),
             Self::Embedded(engine) => engine.doorbell(key),
+            Self::Shared(engine) => engine.doorbell(key),
             #[cfg(feature = "fdb")]
             Self::Fdb(engine) => engine.doorbell(key),
         }
@@ -98,6 +113,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.version(),
             Self::Embedded(view) => view.version(),
+            Self::Shared(view) => view.version(),
             #[cfg(feature = "fdb")]
             Self::Fdb(view) => view.version(),
         }
@@ -107,6 +123,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get(key).await,
             Self::Embedded(view) => view.get(key).await,
+            Self::Shared(view) => view.get(key).await,
             #[cfg(feature = "fdb")]
             Self::Fdb(view) => view.get(key).await,
         }
@@ -116,6 +133,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.get_many(keys).await,
             Self::Embedded(view) => view.get_many(keys).await,
+            Self::Shared(view) => view.get_many(keys).await,
             #[cfg(feature = "fdb")]
             Self::Fdb(view) => view.get_many(keys).await,
         }
@@ -131,6 +149,7 @@ impl View for AnyView {
         match self {
             Self::Memory(view) => view.range(from, to, limit, reverse).await,
             Self::Embedded(view) => view.range(from, to, limit, reverse).await,
+            Self::Shared(view) => view.range(from, to, limit, reverse).await,
             #[cfg(feature = "fdb")]
             Self::Fdb(view) => view.range(from, to, limit, reverse).await,
         }

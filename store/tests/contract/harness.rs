@@ -5,6 +5,7 @@ use bytes::Bytes;
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::engine::{AnyEngine, Row};
 use rookery_store::memory::MemoryEngine;
+use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{Engine, Guard, Op, Outcome, Plan, Stamp, Version, View};
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use tempfile::TempDir;
 
-/// An engine, and what lives as long: a directory, or a prefix that is erased with it.
+/// An engine, and what lives as long: its server and its directory, or a prefix that is erased.
 pub struct Subject {
     pub engine: AnyEngine,
+    _server: Option<Server>,
     _dir: Option<TempDir>,
 }
 
@@ -32,13 +34,23 @@ impl Drop for Subject {
 
 impl Subject {
     pub fn memory() -> Self {
-        Self { engine: MemoryEngine::new().into(), _dir: None }
+        Self { engine: MemoryEngine::new().into(), _server: None, _dir: None }
     }
 
     pub fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();
-        Self { engine: engine.into(), _dir: Some(dir) }
+        Self { engine: engine.into(), _server: None, _dir: Some(dir) }
+    }
+
+    /// A client of a server that hosts the embedded engine.
+    pub fn shared() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path().join("data"))).unwrap();
+        let socket = dir.path().join("socket");
+        let server = Server::start(engine, &ServerConfig::new(&socket)).unwrap();
+        let client = SharedEngine::open(&SharedConfig::new(&socket)).unwrap();
+        Self { engine: client.into(), _server: Some(server), _dir: Some(dir) }
     }
 }
 
@@ -48,7 +60,7 @@ impl Subject {
     pub fn fdb() -> Option<Self> {
         use rookery_store::fdb::FdbEngine;
         let engine = FdbEngine::open(&fdb_config()?).unwrap();
-        Some(Self { engine: engine.into(), _dir: None })
+        Some(Self { engine: engine.into(), _server: None, _dir: None })
     }
 }
 

@@ -12,13 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-const DIR: &str = "ROOKERY_TEST_CHILD_DIR";
+pub const DIR: &str = "ROOKERY_TEST_CHILD_DIR";
 const FIRST: &str = "ROOKERY_TEST_CHILD_FIRST";
+/// `ROOKERY_TEST_KILLS` asks for more of them.
 const KILLS: u64 = 10;
 const IN_FLIGHT: u64 = 16;
 
 /// What number `n` writes: three rows, one of them overwritten by every number.
-fn plan_of(n: u64) -> Plan {
+pub fn plan_of(n: u64) -> Plan {
     plan(vec![
         set(&format!("a{n:08}"), &value_of(n)),
         set(&format!("b{n:08}"), &value_of(n)),
@@ -26,7 +27,7 @@ fn plan_of(n: u64) -> Plan {
     ])
 }
 
-fn value_of(n: u64) -> String {
+pub fn value_of(n: u64) -> String {
     let length = usize::try_from(n.wrapping_mul(0x9e37_79b9) % 3000).unwrap();
     format!("{n:08}").repeat(length / 8 + 1)
 }
@@ -37,18 +38,18 @@ fn config(dir: &Path) -> EmbeddedConfig {
 }
 
 /// Tells the parent; the test harness's own lines have no such start.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\ntold {line}").unwrap();
     out.flush().unwrap();
 }
 
-fn told(line: &str) -> Option<&str> {
+pub fn told(line: &str) -> Option<&str> {
     line.strip_prefix("told ")
 }
 
 /// Starts this test again as a child, through a shell command that ends in `exec "$0" "$@"`.
-fn spawn(test: &str, shell: &str, dir: &Path, first: u64) -> Child {
+pub fn spawn(test: &str, shell: &str, dir: &Path, first: u64) -> Child {
     Command::new("sh")
         .args(["-c", shell])
         .arg(std::env::current_exe().unwrap())
@@ -113,11 +114,12 @@ fn acknowledged_rows_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let test = "embedded::child::acknowledged_rows_survive_kill_9";
     let mut all = Vec::new();
-    for round in 0..KILLS {
+    let kills = super::damage::variable("ROOKERY_TEST_KILLS", KILLS);
+    for round in 0..kills {
         let mut child = spawn(test, "exec \"$0\" \"$@\"", dir.path(), 1_000_000 * round);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // A different moment each time, measured in what the child got done.
-        let enough = all.len() + 100 + 40 * usize::try_from(round).unwrap();
+        let enough = all.len() + 100 + 40 * usize::try_from(round % 10).unwrap();
         while all.len() < enough {
             let line = lines.next().expect("the child ended early").unwrap();
             all.extend(told(&line).map(|n| n.parse::<u64>().unwrap()));
@@ -130,7 +132,11 @@ fn acknowledged_rows_survive_kill_9() {
         child.wait().unwrap();
         check(dir.path(), &all);
     }
-    assert!(all.len() > 2500, "{} rows acknowledged in all", all.len());
+    assert!(
+        all.len() > 250 * usize::try_from(kills).unwrap(),
+        "{} rows acknowledged in all",
+        all.len()
+    );
 }
 
 /// The child of the failing disk: writes until a write fails, then says how the engine behaves.

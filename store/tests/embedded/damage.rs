@@ -1,4 +1,5 @@
-//! Flipped bits in the files are found, or harmless: never a value that was not written.
+//! Damage to the files, of every kind a disk or an operator makes, is found or harmless: never a
+//! value that was not written, never a row that is silently not there.
 //!
 //! `ROOKERY_TEST_SEED` and `ROOKERY_TEST_MUTATIONS` choose others than the usual run's.
 
@@ -11,11 +12,11 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-const MUTATIONS: u64 = 50;
+const MUTATIONS: u64 = 200;
 const SEED: u64 = 1_592_590_337;
 const ROWS: u64 = 400;
 
-fn variable(name: &str, usual: u64) -> u64 {
+pub fn variable(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
 }
 
@@ -82,7 +83,48 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// What became of one flip.
+/// Damages a file; says how.
+fn damage(path: &Path, size: u64, state: &mut u64) -> String {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let (kind, at, random_byte) = (random(state) % 8, random(state) % size, random(state));
+    let length = (1 + random(state) % 4096).min(size - at);
+    match kind {
+        0..=2 => {
+            let (mut byte, bit) = ([0], random_byte % 8);
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ (1 << bit)], at).unwrap();
+            format!("bit {bit} of byte {at} is flipped")
+        }
+        3 => {
+            file.set_len(at).unwrap();
+            format!("cut at byte {at}")
+        }
+        4 => {
+            file.write_all_at(&vec![0; usize::try_from(length).unwrap()], at).unwrap();
+            format!("{length} bytes from {at} are zeroed")
+        }
+        5 => {
+            let noise: Vec<u8> = (0..length).map(|_| random(state).to_le_bytes()[3]).collect();
+            file.write_all_at(&noise, at).unwrap();
+            format!("{length} bytes from {at} are noise")
+        }
+        6 => {
+            // As when a write went to the wrong place.
+            let mut other = vec![0; usize::try_from(length).unwrap()];
+            let from = random(state) % (size - length + 1);
+            file.read_exact_at(&mut other, from).unwrap();
+            file.write_all_at(&other, at).unwrap();
+            format!("{length} bytes from {at} are those from {from}")
+        }
+        _ => {
+            let noise: Vec<u8> = (0..length).map(|_| random(state).to_le_bytes()[3]).collect();
+            file.write_all_at(&noise, size).unwrap();
+            format!("{length} bytes of noise behind its end")
+        }
+    }
+}
+
+/// What became of one mutation.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Seen {
     NotOpened,
@@ -116,11 +158,11 @@ fn read_all(dir: &Path, expected: &BTreeMap<String, String>) -> Seen {
 }
 
 #[test]
-fn a_flipped_bit_is_never_a_wrong_value() {
+fn a_damaged_file_is_never_a_wrong_answer() {
     let parent = tempfile::tempdir().unwrap();
     let good = parent.path().join("good");
     let expected = fill(&good);
-    assert_eq!(read_all(&good, &expected), Seen::Harmless, "before any flip");
+    assert_eq!(read_all(&good, &expected), Seen::Harmless, "before any damage");
     let mut found = Vec::new();
     files(&good.join("store"), &mut found);
     assert!(found.len() > 8, "tables, journal and manifests: {found:?}");
@@ -133,15 +175,10 @@ fn a_flipped_bit_is_never_a_wrong_value() {
         let dir = parent.path().join(format!("mutated{mutation}"));
         copy(&good, &dir);
         let (path, size) = &found[usize::try_from(random(&mut state)).unwrap() % found.len()];
-        let (at, bit) = (random(&mut state) % size, random(&mut state) % 8);
         let path = dir.join(path.strip_prefix(&good).unwrap());
-        let file = File::options().read(true).write(true).open(&path).unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
-        file.write_all_at(&[byte[0] ^ (1 << bit)], at).unwrap();
-        drop(file);
+        let how = damage(&path, *size, &mut state);
         let seen = catch_unwind(AssertUnwindSafe(|| read_all(&dir, &expected)));
-        let what = format!("seed {seed}, mutation {mutation}: bit {bit} of byte {at} of {path:?}");
+        let what = format!("seed {seed}, mutation {mutation}: {path:?}: {how}");
         match seen {
             Ok(seen) => *counts.entry(seen).or_insert(0) += 1,
             Err(panic) => {

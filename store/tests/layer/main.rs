@@ -1,12 +1,19 @@
-//! The layer above the engines: every operation on the engine in memory, on the embedded one and,
-//! where there is a cluster, on FoundationDB; then races and unknown outcomes on the one in memory, where they can be provoked.
+//! The layer above the engines: every operation on the engine in memory, the embedded one, the
+//! shared one and, where there is a cluster, FoundationDB; then races and unknown outcomes on the
+//! one in memory, where they can be provoked.
 
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
 mod append;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
 mod conversations;
+#[cfg(test)]
+mod damaged;
 #[cfg(test)]
 mod fences;
 #[cfg(test)]
@@ -14,10 +21,18 @@ mod history;
 #[cfg(test)]
 mod inbox;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
+mod migrate;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sendable;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod writers;

@@ -1,13 +1,14 @@
 //! What the tests share: stores to run on, an executor, ways to interfere, and small builders.
 
 use bytes::Bytes;
-use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, UserId};
+use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, MarkKind, UserId};
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::engine::Done;
 use rookery_store::memory::{Fault, MemoryEngine};
+use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{
-    Account, AnyEngine, Append, Engine, Fence, Op, Outcome, Owner, Plan, ReadError, Store,
-    TakeOver, Version, append, slot_of,
+    Account, AnyEngine, Append, DeviceRow, Engine, Fence, MarkUpdate, Op, Outcome, Owner, Plan,
+    ReadError, RefreshRow, Stamp, Store, TakeOver, Version, View, append, history, marks, slot_of,
 };
 use std::collections::VecDeque;
 use std::future::Future;
@@ -56,6 +57,17 @@ pub fn on_embedded(scenario: fn(&Store)) {
     scenario(&Store::new(AnyEngine::Embedded(engine)));
 }
 
+/// On a client of the embedded engine's own process, here in this one.
+pub fn on_shared(scenario: fn(&Store)) {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path().join("data"))).unwrap();
+    let socket = dir.path().join("socket");
+    let server = Server::start(engine, &ServerConfig::new(&socket)).unwrap();
+    let client = SharedEngine::open(&SharedConfig::new(&socket)).unwrap();
+    scenario(&Store::new(client.into()));
+    server.stop();
+}
+
 #[cfg(feature = "fdb")]
 #[path = "../contract/harness.rs"]
 mod harness;
@@ -76,6 +88,9 @@ macro_rules! on_every_engine {
         }
         mod embedded {
             $(#[test] fn $scenario() { $crate::support::on_embedded(super::$scenario); })+
+        }
+        mod shared {
+            $(#[test] fn $scenario() { $crate::support::on_shared(super::$scenario); })+
         }
         #[cfg(feature = "fdb")]
         mod fdb {
@@ -219,6 +234,35 @@ pub fn fill<E: Engine>(store: &Store<E>, fence: &Fence, last: u64) {
     for batch in entries.chunks(40) {
         append(store, fence, batch);
     }
+}
+
+/// A bit of everything a store can hold: users, a conversation with 90 messages and marks, one of
+/// them trimmed, devices, tokens.
+pub fn populate<E: Engine>(store: &Store<E>) {
+    create_conversation(store);
+    run(store.signing_key([7; 32])).unwrap();
+    let fence = take(store, OWNER);
+    fill(store, &fence, 90);
+    committed(run(store.commit(history::trim_plan(&fence, CONV, 3))));
+    let mark = |user, kind, seq| MarkUpdate { user, kind, seq };
+    let updates = [mark(ANN, MarkKind::Read, 90), mark(BOB, MarkKind::Delivered, 80)];
+    committed(run(store.commit(marks::plan(&fence, CONV, &updates))));
+    for (user, device) in [(ANN, 7), (BOB, 8)] {
+        let name = "phone".to_owned();
+        let device = DeviceId(device);
+        let row = DeviceRow { user, device, name, created_ms: NOW, revoked: false };
+        run(store.create_device(&row)).unwrap();
+        let row = RefreshRow { user, device, expires_ms: NOW + 1_000_000 };
+        run(store.put_refresh([u8::try_from(user.0).unwrap(); 32], &row)).unwrap();
+        run(store.set_last_seen(user, NOW)).unwrap();
+    }
+    run(store.trim_inbox(ANN, Stamp::new(Version(6), 0, 0))).unwrap();
+}
+
+/// Every row.
+pub fn all_rows<E: Engine>(store: &Store<E>) -> Vec<(Bytes, Bytes)> {
+    let view = run(store.engine().view(ANY)).unwrap();
+    run(view.range(b"", &[0xff], usize::MAX, false)).unwrap()
 }
 
 pub fn committed(outcome: Outcome) -> Version {

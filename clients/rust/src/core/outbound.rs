@@ -279,10 +279,10 @@ impl Core {
         let content = !self.news.is_empty()
             || self.requests.sendable()
             || self.sends.sendable(session.sends_in_flight);
-        let ping = !content && self.link.ping_due(now);
+        let beat = self.link.ping_due(now);
         let (window, delay) = (session.window_bytes, self.config.ack_delay_ms);
-        let ack = self.stream.due(now, window, delay, content || ping);
-        if !(content || ping || ack) {
+        let ack = self.stream.due(now, window, delay, content || beat);
+        if !(content || beat || ack) {
             return None;
         }
         let mut batch = Batch {
@@ -293,12 +293,6 @@ impl Core {
         if ack {
             batch.push(&Ack { received: self.stream.take() }.into());
         }
-        if ping {
-            self.link.pinged(now);
-            #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-            let nonce = self.rng.next() as u32;
-            batch.push(&Ping { nonce }.into());
-        }
         while let Some(frame) = self.news.pop_front() {
             if !batch.push(&frame) {
                 self.news.push_front(frame);
@@ -307,6 +301,13 @@ impl Core {
         }
         self.requests.encode(now, session.requests_in_flight, |frame| batch.push(frame));
         self.encode_sends(now, session.sends_in_flight, &mut batch);
+        // Sends may have to wait for one another: only what really went out is a sign of life.
+        if beat && batch.frames <= usize::from(ack) {
+            self.link.pinged(now);
+            #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
+            let nonce = self.rng.next() as u32;
+            batch.push(&Ping { nonce }.into());
+        }
         if batch.frames == 0 {
             return None;
         }
@@ -320,7 +321,8 @@ impl Core {
             return;
         }
         let retries = &mut self.stats.retries;
-        self.sends.encode(now, limit, &mut self.next_request, |send| {
+        let pipeline = self.config.pipeline_sends;
+        self.sends.encode(now, limit, pipeline, &mut self.next_request, |send| {
             if !batch.has_room(send.body.len()) {
                 return false;
             }

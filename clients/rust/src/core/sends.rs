@@ -1,8 +1,9 @@
 //! Sends without an answer: their order, their repeats, and how many are on the wire.
 //!
 //! Safety: a send leaves this queue only by an answer, so it is repeated with the same
-//! `client_msg_id` until then. While one send of a conversation waits for its repeat, later ones
-//! of that conversation that were not sent yet wait behind it.
+//! `client_msg_id` until then. Order: unless the application asked for pipelining, a conversation's
+//! next send waits until the one before it is answered, so nothing overtakes a refused one. With
+//! pipelining, those that were not sent yet wait behind a refused one.
 
 use super::Millis;
 use crate::event::Course;
@@ -66,7 +67,7 @@ impl Sends {
         self.queued += 1;
     }
 
-    /// Whether [`Sends::encode`] would find something.
+    /// Whether [`Sends::encode`] may find something.
     pub(super) fn sendable(&self, limit: usize) -> bool {
         self.queued > 0 && self.in_flight < limit
     }
@@ -76,6 +77,7 @@ impl Sends {
         &mut self,
         now: Millis,
         limit: usize,
+        pipeline: bool,
         request: &mut u32,
         mut emit: impl FnMut(&Send) -> bool,
     ) {
@@ -85,8 +87,10 @@ impl Sends {
                 return;
             }
             match pending.state {
-                State::InFlight { .. } => {}
-                State::Waiting { .. } => blocked.push(pending.frame.conversation),
+                State::InFlight { .. } if pipeline => {}
+                State::InFlight { .. } | State::Waiting { .. } => {
+                    blocked.push(pending.frame.conversation)
+                }
                 State::Queued if blocked.contains(&pending.frame.conversation) => {}
                 State::Queued => {
                     // A new number for each attempt: a late answer to an old one is then ignored.
@@ -100,6 +104,9 @@ impl Sends {
                     pending.state = State::InFlight { since: now };
                     self.queued -= 1;
                     self.in_flight += 1;
+                    if !pipeline {
+                        blocked.push(pending.frame.conversation);
+                    }
                 }
             }
         }

@@ -200,6 +200,40 @@ fn a_refused_send_waits_and_holds_back_later_ones_of_its_conversation() {
 }
 
 #[test]
+fn without_pipelining_nothing_overtakes_a_send_whatever_becomes_of_it() {
+    let mut rig = Rig::with(false).synced();
+    for n in 1..=3 {
+        rig.send(n);
+    }
+    let order = |sends: &[(u8, bool, u32)]| sends.iter().map(|s| (s.0, s.1)).collect::<Vec<_>>();
+    let first = rig.sends();
+    assert_eq!(order(&first), [(1, false)]);
+    rig.say(ErrorCode::Busy.frame(first[0].2, "").into());
+    assert_eq!(rig.sends(), []);
+    rig.wait(301);
+    assert_eq!(order(&rig.sends()), [(1, true)]);
+    // The session is rebuilt: the one in doubt goes again, still alone.
+    rig.say(welcome(false));
+    assert_eq!(order(&rig.sends()), [(1, true)]);
+    rig.say(sent(1, 1, false));
+    let second = rig.sends();
+    assert_eq!(order(&second), [(2, false)]);
+    rig.say(ErrorCode::BodyTooLarge.frame(second[0].2, "").into());
+    assert_eq!(order(&rig.sends()), [(3, false)]);
+}
+
+#[test]
+fn sends_that_wait_for_one_another_do_not_keep_the_heartbeat_from_beating() {
+    let mut rig = Rig::with(false).synced();
+    rig.send(1);
+    rig.send(2);
+    rig.written();
+    rig.wait(6_000);
+    let pinged = rig.written().iter().any(|frame| matches!(frame, ClientFrame::Ping(_)));
+    assert!(pinged);
+}
+
+#[test]
 fn a_late_answer_to_an_old_attempt_does_not_touch_the_new_one() {
     let mut rig = Rig::up();
     rig.send(1);

@@ -78,13 +78,22 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let config = Config { max_pending_sends: 100, ..Config::with_endpoint("ws://a") };
+        Self::with(true)
+    }
+
+    fn with(pipeline_sends: bool) -> Self {
+        let config =
+            Config { max_pending_sends: 100, pipeline_sends, ..Config::with_endpoint("ws://a") };
         Self { core: Core::new(Arc::new(config), "token".into(), None, 1, 0), now: 0 }
     }
 
     /// Connected, synced, nothing left to look at.
     fn up() -> Self {
-        let mut rig = Self::new();
+        Self::new().synced()
+    }
+
+    fn synced(self) -> Self {
+        let mut rig = self;
         rig.connect(false);
         rig.say(server::CaughtUp { request: rig.sync_request(), cursor: cursor(1) }.into());
         rig.events();

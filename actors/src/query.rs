@@ -1,12 +1,17 @@
-//! Carries out the questions of virtual actors on the store layer.
+//! Carries out the questions of virtual actors on the store layer, whatever engine is under it.
 
 use crate::effect::{Query, QueryResult, Span};
 use rookery_protocol::server::{ConversationPage, HistoryPage};
 use rookery_protocol::{ConversationId, ConversationInfo, Entry, UserId};
-use rookery_store::{ReadError, Store, StoreError};
+use rookery_store::{Engine, ReadError, Store, StoreError};
 
-/// The answer to a question.
-pub(super) async fn run(store: &Store, query: Query) -> QueryResult {
+/// The answer to a question. `candidate` is a fresh random id, for a conversation that may have to
+/// be created.
+pub async fn run<E: Engine>(
+    store: &Store<E>,
+    query: Query,
+    candidate: ConversationId,
+) -> QueryResult {
     match query {
         Query::LoadConversation { conversation, at_least } => {
             let loaded = store.load_conversation(conversation, at_least).await;
@@ -43,7 +48,7 @@ pub(super) async fn run(store: &Store, query: Query) -> QueryResult {
             }))
         }
         Query::OpenDirect { me, name, now_ms } => {
-            QueryResult::OpenDirect(open_direct(store, me, &name, now_ms).await)
+            QueryResult::OpenDirect(open_direct(store, (me, candidate), &name, now_ms).await)
         }
         Query::Describe { me, conversation } => {
             QueryResult::Describe(store.describe(me, conversation).await)
@@ -62,7 +67,8 @@ pub(super) async fn run(store: &Store, query: Query) -> QueryResult {
 }
 
 /// The answer when the question could not be carried out at all.
-pub(super) fn failed(query: &Query) -> QueryResult {
+#[must_use]
+pub fn failed(query: &Query) -> QueryResult {
     let error = || StoreError::Read(ReadError::Unavailable("the read was given up".into()));
     match query {
         Query::LoadConversation { .. } => QueryResult::LoadConversation(Err(error())),
@@ -78,8 +84,8 @@ pub(super) fn failed(query: &Query) -> QueryResult {
     }
 }
 
-async fn entries(
-    store: &Store,
+async fn entries<E: Engine>(
+    store: &Store<E>,
     spans: Vec<Span>,
     max_bytes: usize,
 ) -> Result<Vec<(ConversationId, Vec<Entry>)>, StoreError> {
@@ -99,16 +105,13 @@ async fn entries(
     Ok(read)
 }
 
-async fn open_direct(
-    store: &Store,
-    me: UserId,
+async fn open_direct<E: Engine>(
+    store: &Store<E>,
+    (me, candidate): (UserId, ConversationId),
     name: &str,
     now_ms: u64,
 ) -> Result<(ConversationInfo, UserId, bool), StoreError> {
     let other = store.account_by_name(name).await?.ok_or(StoreError::UnknownUser)?.user;
-    let mut candidate = [0; 8];
-    getrandom::fill(&mut candidate).map_err(|_| StoreError::Busy)?;
-    let candidate = ConversationId(u64::from_le_bytes(candidate));
     let (conversation, created) = store.open_direct(me, other, candidate, now_ms).await?;
     let info = store.describe(me, conversation).await?;
     Ok((info, other, created))

@@ -1,0 +1,88 @@
+//! What a seed decides before its run begins: how big the cluster is, and how ill it fares.
+//!
+//! Each kind of fault is off in about half of the seeds and common in some: faults that are always
+//! a little present hide the long quiet stretches in which others do their harm.
+
+use super::rng::Rng;
+
+/// The dice of one run. Chances are per mille.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Nodes of the cluster.
+    pub nodes: usize,
+    /// Shards of each kind on each node.
+    pub shards: usize,
+    /// Users, each with one conversation with each other.
+    pub users: usize,
+    /// Most devices of a user.
+    pub devices: usize,
+    /// How long faults go on, milliseconds.
+    pub chaos_ms: u64,
+    /// Between two actions of a device on average, milliseconds.
+    pub pace_ms: u64,
+    /// Largest body in bytes.
+    pub body_bytes: u64,
+    /// Devices grant the smallest window.
+    pub small_windows: bool,
+    /// Chance that a device is slow to acknowledge.
+    pub slow_device: u64,
+    /// Links may double and reorder too, which real ones promise not to.
+    pub hostile_links: bool,
+    /// Chance that a hint between nodes is lost.
+    pub link_drop: u64,
+    /// Chance that it comes twice (hostile links).
+    pub link_double: u64,
+    /// Longest way of a hint, milliseconds.
+    pub link_ms: u64,
+    /// Longest commit, milliseconds.
+    pub store_ms: u64,
+    /// Chance of a refusal, of a stale guard that was none, of each kind of unknown outcome.
+    pub store_busy: u64,
+    /// See `store_busy`.
+    pub store_conflict: u64,
+    /// See `store_busy`.
+    pub store_unresolved: u64,
+    /// Chance that a read fails.
+    pub view_fails: u64,
+    /// Chance that a handler panics, per message.
+    pub panic: u64,
+    /// Between faults of whole nodes, shards, links, clocks on average, milliseconds; 0: none.
+    pub big_fault_ms: u64,
+    /// After healing the run idles so long before it is judged, milliseconds.
+    pub idle_ms: u64,
+}
+
+impl Config {
+    /// Draws one.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let hostile_links = rng.chance(500);
+        Self {
+            nodes: usize::try_from(rng.range(1, 3)).unwrap_or(1),
+            shards: usize::try_from(rng.range(1, 2)).unwrap_or(1),
+            users: usize::try_from(rng.range(2, 3)).unwrap_or(2),
+            devices: usize::try_from(rng.range(1, 2)).unwrap_or(1),
+            chaos_ms: rng.range(5_000, 40_000),
+            pace_ms: rng.range(300, 1_500),
+            body_bytes: if rng.chance(250) { 6_000 } else { 40 },
+            small_windows: rng.chance(500),
+            slow_device: often(rng, 300),
+            hostile_links,
+            link_drop: often(rng, 150),
+            link_double: if hostile_links { often(rng, 300) } else { 0 },
+            link_ms: if rng.chance(300) { rng.range(50, 3_000) } else { 5 },
+            store_ms: if rng.chance(300) { rng.range(20, 1_000) } else { 5 },
+            store_busy: often(rng, 100),
+            store_conflict: often(rng, 60),
+            store_unresolved: often(rng, 150),
+            view_fails: often(rng, 100),
+            panic: often(rng, 15),
+            big_fault_ms: if rng.chance(700) { rng.range(500, 8_000) } else { 0 },
+            idle_ms: if rng.chance(125) { 400_000 } else { 0 },
+        }
+    }
+}
+
+/// A chance that is nought in half of the seeds and up to `most` in the others.
+fn often(rng: &mut Rng, most: u64) -> u64 {
+    if rng.chance(500) { 0 } else { rng.range(1, most) }
+}

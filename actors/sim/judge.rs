@@ -1,0 +1,164 @@
+//! The end of a run: everything is mended, and then all must come right in bounded time.
+//!
+//! Checked after healing (liveness and convergence):
+//! - every send is answered, every device holds every entry, in the store's order;
+//! - all marks have reached the store, and every device shows them (**V**);
+//! - every device shows as online whoever is online (**V**).
+
+use super::world::{Event, World};
+use rookery_protocol::ConversationId;
+
+/// A session whose hub never heard of it is registered by then. Until then marks that move may be
+/// told to nobody: receipts are hints, and the next one makes up for those before.
+const REGISTERED_MS: u64 = 80_000;
+/// All devices have caught up by then.
+const CAUGHT_UP_MS: u64 = 150_000;
+/// Presence and marks have converged by then, counted from the goodbye.
+const CONVERGED_MS: u64 = 420_000;
+
+impl World {
+    /// Faults end.
+    pub(super) fn heal(&mut self) {
+        self.note(|| "healed".into());
+        self.healed_us = Some(self.now_us);
+        self.cuts.clear();
+        for node in &mut self.nodes {
+            node.paused_until = 0;
+            node.way.heal();
+        }
+        for at in 0..self.nodes.len() {
+            self.start(at);
+        }
+        self.rebalance();
+        let now = self.now_ms();
+        for device in &mut self.devices {
+            device.wants = true;
+            device.ack_ms = 200;
+            device.hurry(now);
+        }
+        let idle = self.config.idle_ms;
+        self.at(idle * 1_000 + 3_000_000, Event::Judge);
+    }
+
+    /// Is all well? If not yet, it is asked again.
+    pub(super) fn judge(&mut self) {
+        let healed_us = self.healed_us.unwrap_or(self.now_us);
+        let since_ms = (self.now_us - healed_us) / 1_000 - self.config.idle_ms.min(self.now_ms());
+        if !self.said_goodbye {
+            match self.not_caught_up() {
+                None if since_ms > REGISTERED_MS => self.goodbye(),
+                None => {}
+                Some(why) if since_ms > CAUGHT_UP_MS => {
+                    return self.truth.broken(|| format!("liveness: {why}"));
+                }
+                Some(_) => {}
+            }
+        } else {
+            let why = self.not_caught_up().or_else(|| self.not_converged());
+            match why {
+                None => {
+                    self.truth.check_senders();
+                    self.check_history();
+                    self.done = true;
+                    return;
+                }
+                Some(why) if since_ms > CONVERGED_MS => {
+                    return self.truth.broken(|| format!("V: {why}"));
+                }
+                Some(_) => {}
+            }
+        }
+        self.at(1_000_000, Event::Judge);
+    }
+
+    /// Each device says one thing more in each conversation: whatever hint got lost before, marks
+    /// move now, and everybody must hear of it.
+    fn goodbye(&mut self) {
+        self.said_goodbye = true;
+        let now = self.now_ms();
+        for device in &mut self.devices {
+            let known: Vec<ConversationId> = device.convs.keys().copied().collect();
+            for conversation in known {
+                device.write_to(now, conversation, 8, &mut self.truth, &mut self.rng);
+            }
+            device.mark_again(now);
+        }
+    }
+
+    fn not_caught_up(&self) -> Option<String> {
+        for device in &self.devices {
+            let at = device.at;
+            if !device.settled() {
+                return Some(format!("device {at} has not settled: {}", device.describe()));
+            }
+            for (conversation, conv) in &device.convs {
+                let head = self.truth.head(*conversation);
+                if conv.head != head {
+                    let had = conv.head;
+                    return Some(format!("device {at} holds {had} of {head} of {conversation}"));
+                }
+                let same = (conv.base + 1..=head)
+                    .zip(&conv.values)
+                    .all(|(seq, id)| self.truth.at(*conversation, seq) == Some(*id));
+                if !same {
+                    return Some(format!("device {at} holds other entries of {conversation}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn not_converged(&self) -> Option<String> {
+        for device in &self.devices {
+            let at = device.at;
+            for user in &device.watches {
+                // Without a conversation one may not watch.
+                let shared = device.convs.values().any(|conv| conv.marks.contains_key(user));
+                let shown = device.presence.get(user);
+                let online = shown == Some(&rookery_protocol::Status::Online);
+                if shared && online != self.is_online(*user) {
+                    let hubs: Vec<usize> =
+                        (0..self.nodes.len()).filter(|node| self.has_hub(*node, *user)).collect();
+                    return Some(format!("device {at} shows {user} as {shown:?}; hubs {hubs:?}"));
+                }
+            }
+            for (conversation, conv) in &device.convs {
+                for member in self.truth.members(*conversation) {
+                    let stored = (member.delivered, member.read);
+                    let shown = conv.marks.get(&member.user).copied().unwrap_or_default();
+                    if shown != stored {
+                        return Some(format!(
+                            "device {at} shows {shown:?} of {} in {conversation}: {stored:?}",
+                            member.user
+                        ));
+                    }
+                    let head = self.truth.head(*conversation);
+                    if member.delivered != head {
+                        return Some(format!(
+                            "{} of {conversation} was not delivered",
+                            member.user
+                        ));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What the store gives out now is what was committed, whole.
+    fn check_history(&mut self) {
+        use futures_util::FutureExt;
+        for conversation in self.truth.conversations() {
+            let head = self.truth.head(conversation);
+            let read = self.truth.store().entries(conversation, 1, head, usize::MAX);
+            let Some(Ok(entries)) = read.now_or_never() else {
+                return self.truth.broken(|| format!("L: {conversation} can't be read"));
+            };
+            let ids: Vec<_> = entries.iter().map(|entry| Some(entry.client_msg_id)).collect();
+            let known: Vec<_> = (1..=head).map(|seq| self.truth.at(conversation, seq)).collect();
+            if ids != known {
+                return self.truth.broken(|| format!("L: {conversation} is not what it was"));
+            }
+        }
+    }
+}

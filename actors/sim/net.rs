@@ -1,0 +1,313 @@
+//! Connections of clients as a gateway has them, and copies of hints.
+
+use super::device::Link;
+use super::node::{DAWN_MS, Item, Said, SimLine};
+use super::world::{Conn, Event, World};
+use bytes::Bytes;
+use rookery_actors::cluster::NodeId;
+use rookery_actors::host::Sessions;
+use rookery_actors::message::{Attach, Envelope, Identity};
+use rookery_actors::{ConnId, ConversationMsg, PresenceMsg, SessionMsg, SessionRef};
+use rookery_protocol::client::Resume;
+use rookery_protocol::{ClientFrame, CloseCode, SessionId, UserId};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Sessions in a row that a connection asks for before it gives up, as the gateway does.
+const MAX_LOSSES: u32 = 8;
+
+impl World {
+    /// A device opens a connection.
+    pub(super) fn connect(&mut self, device: usize, resume: Option<Resume>) {
+        let number = self.next_conn();
+        let at = self.rng.index(self.nodes.len());
+        // Mostly to where it was before.
+        let node = match resume {
+            Some(resume) if self.rng.chance(700) => self.node_of(resume.session.0),
+            _ => at,
+        };
+        let life = self.nodes.get(node).map_or(0, |node| node.life);
+        let conn = Conn {
+            device,
+            node,
+            life,
+            session: 0,
+            resume,
+            open: false,
+            cut: false,
+            losses: 0,
+            to_client_us: 0,
+            to_server_us: 0,
+            last_life_us: self.now_us,
+        };
+        self.conns.insert(number, conn);
+        if let Some(of) = self.of_device.get_mut(device) {
+            *of = Some(number);
+        }
+        self.note(|| format!("device {device} connects to node {node} as {number}: {resume:?}"));
+        let wait = self.rng.below(3_000) + 100;
+        if self.nodes.get(node).is_some_and(|node| node.up) {
+            self.at(wait, Event::Hello(number));
+        } else {
+            self.at(wait, Event::ClientLost(number));
+        }
+    }
+
+    /// The node lets the client in.
+    pub(super) fn hello(&mut self, number: u64) {
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.open = true;
+        let resume = conn.resume.take();
+        self.attach(number, resume);
+        if self.conns.get(&number).is_some_and(|conn| conn.cut) {
+            // The client gave up before; it takes a while to notice.
+            let wait = self.rng.below(15_000_000);
+            self.at(wait, Event::ServerLost(number));
+        }
+    }
+
+    fn attach(&mut self, number: u64, resume: Option<Resume>) {
+        let fresh = self.rng.next() & 0xffff_ffff;
+        let fresh_secret = self.rng.bytes();
+        let window_bytes = if self.config.small_windows { 16_384 } else { 262_144 };
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        let at = conn.node;
+        conn.session = resume.map_or((at as u64) << 48 | fresh, |resume| resume.session.0);
+        let Some(device) = self.devices.get(conn.device) else { return };
+        let identity = Identity {
+            user: device.user,
+            device: device.device,
+            name: Arc::from(format!("user{}", device.user.0)),
+            expires_ms: DAWN_MS * 2,
+        };
+        let attach = Attach {
+            conn: ConnId(number),
+            identity,
+            window_bytes,
+            resume: resume.map(|resume| (resume.secret, resume.received)),
+            fresh_secret,
+            endpoints: Vec::new(),
+        };
+        let key = session_ref(at, device.user, conn.session);
+        let line = SimLine { conn: ConnId(number), mouth: Rc::clone(&self.mouth) };
+        let Some(shard) = self.nodes.get(at).map(|node| node.user_shard(key.user)) else { return };
+        self.push::<Sessions>(at, shard, Item::Attach(key, SessionMsg::Attach(attach), line));
+    }
+
+    fn tell_session(&mut self, number: u64, msg: SessionMsg) {
+        let Some(conn) = self.conns.get(&number) else { return };
+        let Some(device) = self.devices.get(conn.device) else { return };
+        let at = conn.node;
+        let key = session_ref(at, device.user, conn.session);
+        let Some(shard) = self.nodes.get(at).map(|node| node.user_shard(key.user)) else { return };
+        self.push::<Sessions>(at, shard, Item::Tell(key, msg));
+    }
+
+    /// A session did something with its connection.
+    pub(super) fn said(&mut self, number: u64, said: Said) {
+        let delay = self.rng.below(3_000) + 50;
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        if !conn.open {
+            return;
+        }
+        match said {
+            Said::Push(frames) => {
+                conn.to_client_us = conn.to_client_us.max(self.now_us + delay);
+                let wait = conn.to_client_us - self.now_us;
+                self.at(wait, Event::ToClient(number, frames));
+            }
+            Said::Close(code) => self.close(number, code),
+            Said::Refused | Said::Lost => {
+                conn.losses += 1;
+                if conn.losses > MAX_LOSSES {
+                    self.close(number, CloseCode::Internal);
+                } else {
+                    self.attach(number, None);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, number: u64, code: CloseCode) {
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.open = false;
+        conn.to_client_us = conn.to_client_us.max(self.now_us + 100);
+        let wait = conn.to_client_us - self.now_us;
+        self.at(wait, Event::Closed(number, code));
+        self.detach(number);
+    }
+
+    fn detach(&mut self, number: u64) {
+        let Some(conn) = self.conns.get(&number) else { return };
+        let began = self.nodes.get(conn.node).map_or(0, |node| node.began_us);
+        let last_life_ms = conn.last_life_us.saturating_sub(began) / 1_000;
+        self.tell_session(number, SessionMsg::Detached { conn: ConnId(number), last_life_ms });
+    }
+
+    pub(super) fn to_server(&mut self, number: u64, frames: Vec<ClientFrame>) {
+        let now_us = self.now_us;
+        let Some(conn) = self.conns.get_mut(&number).filter(|conn| conn.open && !conn.cut) else {
+            return;
+        };
+        conn.last_life_us = now_us;
+        self.tell_session(number, SessionMsg::Frames(ConnId(number), frames));
+    }
+
+    pub(super) fn to_client(&mut self, number: u64, frames: &Bytes) {
+        self.fold(frames.len() as u64);
+        let now = self.now_ms();
+        let Some(conn) = self.conns.get(&number).filter(|conn| !conn.cut) else { return };
+        let at = conn.device;
+        if self.of_device.get(at) != Some(&Some(number)) {
+            return;
+        }
+        let mut orders = Vec::new();
+        if let Some(device) = self.devices.get_mut(at) {
+            device.received(now, frames, &mut self.truth, &mut self.rng, &mut orders);
+        }
+        self.obey(at, orders);
+    }
+
+    pub(super) fn closed(&mut self, number: u64, code: CloseCode) {
+        let now = self.now_ms();
+        let Some(conn) = self.conns.remove(&number).filter(|conn| !conn.cut) else { return };
+        self.note(|| format!("device {} is closed: {code:?}", conn.device));
+        if self.of_device.get(conn.device) != Some(&Some(number)) {
+            return;
+        }
+        if let Some(device) = self.devices.get_mut(conn.device) {
+            device.closed(now, code, &mut self.truth, &mut self.rng);
+        }
+    }
+
+    /// A connection breaks: nothing passes, and each side finds out in its own time.
+    pub(super) fn break_conn(&mut self, number: u64) {
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.cut = true;
+        let (client, server) = (self.rng.below(15_000_000), self.rng.below(15_000_000));
+        // Most ends are seen at once.
+        let quick = self.rng.chance(600);
+        let shorter = |us: u64| if quick { us / 1_000 } else { us };
+        self.at(shorter(client), Event::ClientLost(number));
+        self.at(shorter(server), Event::ServerLost(number));
+    }
+
+    pub(super) fn client_lost(&mut self, number: u64) {
+        let now = self.now_ms();
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.cut = true;
+        let at = conn.device;
+        if self.of_device.get(at) != Some(&Some(number)) {
+            return;
+        }
+        if let Some(device) = self.devices.get_mut(at) {
+            device.hung_up(now);
+            device.back_off(now, &mut self.rng);
+        }
+    }
+
+    pub(super) fn server_lost(&mut self, number: u64) {
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.cut = true;
+        if std::mem::replace(&mut conn.open, false) {
+            self.detach(number);
+        }
+    }
+
+    /// The device gives its connection up.
+    pub(super) fn hang_up(&mut self, device: usize) {
+        let Some(number) = self.of_device.get_mut(device).and_then(Option::take) else { return };
+        let Some(conn) = self.conns.get_mut(&number) else { return };
+        conn.cut = true;
+        let wait = self.rng.below(2_000_000);
+        self.at(wait, Event::ServerLost(number));
+    }
+
+    pub(super) fn upload(&mut self, device: usize, frames: Vec<ClientFrame>) {
+        let Some(Some(number)) = self.of_device.get(device).copied() else { return };
+        self.note(|| format!("device {device} sends {frames:.300?}"));
+        let delay = self.rng.below(3_000) + 50;
+        let Some(conn) = self.conns.get_mut(&number).filter(|conn| !conn.cut) else { return };
+        conn.to_server_us = conn.to_server_us.max(self.now_us + delay);
+        let wait = conn.to_server_us - self.now_us;
+        self.at(wait, Event::ToServer(number, frames));
+    }
+
+    /// All devices look at the time.
+    pub(super) fn look(&mut self) {
+        let now = self.now_ms();
+        for at in 0..self.devices.len() {
+            let mut orders = Vec::new();
+            if let Some(device) = self.devices.get_mut(at) {
+                device.tick(now, &mut self.rng, &mut orders);
+            }
+            self.obey(at, orders);
+        }
+        let wait = if self.healed_us.is_some() { 200_000 } else { 50_000 };
+        self.at(wait, Event::Devices);
+    }
+
+    /// Whether any device of a user is connected.
+    pub(super) fn is_online(&self, user: UserId) -> bool {
+        self.devices.iter().any(|device| device.user == user && device.link == Link::Up)
+    }
+}
+
+/// The address of a session of a node.
+fn session_ref(node: usize, user: UserId, session: u64) -> SessionRef {
+    SessionRef { user, session: SessionId(session), node: NodeId(node as u64) }
+}
+
+/// A copy of a hint, as a link that sends again may make one.
+pub fn double(envelope: &Envelope) -> Option<Envelope> {
+    match envelope {
+        Envelope::Session(to, msg) => {
+            let msg = match msg {
+                SessionMsg::SendAnswer { id, answer } => {
+                    SessionMsg::SendAnswer { id: *id, answer: *answer }
+                }
+                SessionMsg::Deliver(batch) => SessionMsg::Deliver(Arc::clone(batch)),
+                SessionMsg::Receipts(receipts) => SessionMsg::Receipts(Arc::clone(receipts)),
+                SessionMsg::Changed(conversation, change) => {
+                    SessionMsg::Changed(*conversation, *change)
+                }
+                SessionMsg::Presence { user, status, last_seen_ms } => SessionMsg::Presence {
+                    user: *user,
+                    status: *status,
+                    last_seen_ms: *last_seen_ms,
+                },
+                _ => return None,
+            };
+            Some(Envelope::Session(*to, msg))
+        }
+        Envelope::Conversation(to, msg) => {
+            let msg = match msg {
+                ConversationMsg::Send(send) => ConversationMsg::Send(send.clone()),
+                ConversationMsg::Mark { from, kind, seq } => {
+                    ConversationMsg::Mark { from: *from, kind: *kind, seq: *seq }
+                }
+                _ => return None,
+            };
+            Some(Envelope::Conversation(*to, msg))
+        }
+        Envelope::Presence(to, msg) => {
+            let msg = match msg {
+                PresenceMsg::Register { session, node, device } => {
+                    PresenceMsg::Register { session: *session, node: *node, device: *device }
+                }
+                PresenceMsg::Unregister { session, last_seen_ms } => {
+                    PresenceMsg::Unregister { session: *session, last_seen_ms: *last_seen_ms }
+                }
+                PresenceMsg::Watch(watcher) => PresenceMsg::Watch(*watcher),
+                PresenceMsg::Unwatch(watcher) => PresenceMsg::Unwatch(*watcher),
+                PresenceMsg::Deliver(batch) => PresenceMsg::Deliver(Arc::clone(batch)),
+                PresenceMsg::Receipts(receipts) => PresenceMsg::Receipts(Arc::clone(receipts)),
+                PresenceMsg::Changed(conversation, change) => {
+                    PresenceMsg::Changed(*conversation, *change)
+                }
+                _ => return None,
+            };
+            Some(Envelope::Presence(*to, msg))
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! The world: everything that runs, and the one queue of what happens next. Time passes only here.
+//!
+//! Single-threaded and a function of its seed: no clock, no hash map that is walked, no thread. Every
+//! event is folded into the trace hash.
+
+use super::config::Config;
+use super::coverage::Coverage;
+use super::device::{Device, Do};
+use super::engine::Way;
+use super::node::{DAWN_MS, Desk, Item, Mouth, Node, SimKind};
+use super::rng::Rng;
+use super::truth::{Truth, user_id};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use rookery_actors::ConnId;
+use rookery_actors::host::{Conversations, Presences, Sessions};
+use rookery_actors::message::Envelope;
+use rookery_protocol::client::Resume;
+use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, UserId};
+use rookery_store::memory::MemoryEngine;
+use rookery_store::{Account, Outcome, Plan, Slot};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+/// Handed outcomes.
+pub type Then = Box<dyn FnOnce(&mut World, Vec<Outcome>)>;
+/// Done with the answer of a task.
+pub type Deliver = Box<dyn FnOnce(&mut World)>;
+
+/// What happens.
+pub enum Event {
+    /// A shard's turn: node, its life, which shard.
+    SessionTurn(usize, u64, usize),
+    /// See `SessionTurn`.
+    ConversationTurn(usize, u64, usize),
+    /// See `SessionTurn`.
+    PresenceTurn(usize, u64, usize),
+    /// Plans reach the store.
+    Apply(usize, u64, Vec<Plan>, Then),
+    /// A plan in doubt reaches the store after all.
+    Late(Plan),
+    /// What became of plans reaches the node.
+    Report(usize, u64, Vec<Outcome>, Then),
+    /// A task goes on.
+    Poll(u64),
+    /// A hint reaches a node: from, to, the receiver's life, how often it was passed on.
+    Hint(usize, usize, u64, Envelope, u8),
+    /// A client's `Hello` reaches its node.
+    Hello(u64),
+    /// Frames reach the node.
+    ToServer(u64, Vec<ClientFrame>),
+    /// Frames reach the client.
+    ToClient(u64, Bytes),
+    /// The server's close reaches the client.
+    Closed(u64, CloseCode),
+    /// The client finds the connection dead.
+    ClientLost(u64),
+    /// The node finds the connection dead.
+    ServerLost(u64),
+    /// All devices look at the time.
+    Devices,
+    /// A device's user does something.
+    Act(usize),
+    /// Something big goes wrong.
+    Fault,
+    /// A fault is over.
+    Mend(super::faults::Mend),
+    /// A node starts again.
+    Start(usize),
+    /// The membership changes, or slots move.
+    Rebalance,
+    /// A node comes to believe in an epoch.
+    Adopt(usize, u64, usize),
+    /// Faults end.
+    Heal,
+    /// Is all well?
+    Judge,
+}
+
+/// A connection.
+pub struct Conn {
+    pub(super) device: usize,
+    pub(super) node: usize,
+    pub(super) life: u64,
+    pub(super) session: u64,
+    pub(super) resume: Option<Resume>,
+    /// The server serves it.
+    pub(super) open: bool,
+    /// Nothing passes any more.
+    pub(super) cut: bool,
+    pub(super) losses: u32,
+    pub(super) to_client_us: u64,
+    pub(super) to_server_us: u64,
+    pub(super) last_life_us: u64,
+}
+
+/// A membership: who is in it, and how slots fall.
+pub struct Epoch {
+    pub(super) active: Vec<usize>,
+    pub(super) salt: u64,
+}
+
+struct Task {
+    node: usize,
+    life: u64,
+    future: Pin<Box<dyn Future<Output = Deliver>>>,
+}
+
+/// See the module.
+pub struct World {
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+    pub(super) now_us: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    order: u64,
+    pub(super) hash: u64,
+    pub(super) events: u64,
+    pub(super) memory: MemoryEngine,
+    pub(super) truth: Truth,
+    pub(super) nodes: Vec<Node>,
+    pub(super) devices: Vec<Device>,
+    /// The connection of each device.
+    pub(super) of_device: Vec<Option<u64>>,
+    pub(super) conns: BTreeMap<u64, Conn>,
+    next_conn: u64,
+    tasks: BTreeMap<u64, Task>,
+    next_task: u64,
+    pub(super) mouth: Mouth,
+    pub(super) epochs: Vec<Epoch>,
+    /// Ways between nodes that are cut.
+    pub(super) cuts: Vec<(usize, usize)>,
+    link_us: BTreeMap<(usize, usize), u64>,
+    pub(super) healed_us: Option<u64>,
+    pub(super) said_goodbye: bool,
+    pub(super) done: bool,
+    pub(super) coverage: Coverage,
+    /// The last events in words, when asked for.
+    pub(super) log: Option<Vec<String>>,
+}
+
+impl World {
+    /// The world of a seed, before anything happened.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let config = Config::draw(&mut rng);
+        let memory = MemoryEngine::new();
+        let mut world = Self {
+            now_us: 0,
+            queue: BTreeMap::new(),
+            order: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            truth: Truth::new(&memory),
+            nodes: Vec::new(),
+            devices: Vec::new(),
+            of_device: Vec::new(),
+            conns: BTreeMap::new(),
+            next_conn: 1,
+            tasks: BTreeMap::new(),
+            next_task: 1,
+            mouth: Mouth::default(),
+            epochs: vec![Epoch { active: (0..config.nodes).collect(), salt: rng.next() }],
+            cuts: Vec::new(),
+            link_us: BTreeMap::new(),
+            healed_us: None,
+            said_goodbye: false,
+            done: false,
+            coverage: Coverage::default(),
+            log: None,
+            memory,
+            rng,
+            config,
+        };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        for at in 0..self.config.nodes {
+            let node = self.fresh_node(at, 1);
+            self.nodes.push(node);
+        }
+        let names: Vec<(UserId, String)> =
+            (0..self.config.users).map(|at| (user_id(at), format!("user{at}"))).collect();
+        for (user, name) in &names {
+            let account = Account {
+                user: *user,
+                name: name.clone(),
+                password_hash: "-".into(),
+                created_ms: DAWN_MS,
+            };
+            let made = self.truth.store().create_account(&account).now_or_never();
+            // The layer awaits the answer of a commit that this engine gives at once.
+            if made != Some(Ok(())) {
+                self.truth.broken(|| format!("no account for {name}: {made:?}"));
+            }
+        }
+        for (user, name) in &names {
+            let count = self.rng.range(1, self.config.devices as u64);
+            for _ in 0..count {
+                let at = self.devices.len();
+                let others = names.iter().filter(|(_, other)| other != name).cloned().collect();
+                let mut device = Device::new(at, *user, DeviceId(0xd000 + at as u64), others);
+                device.careful = self.rng.chance(500);
+                if self.rng.chance(self.config.slow_device) {
+                    device.ack_ms = self.rng.range(2_000, 70_000);
+                }
+                self.devices.push(device);
+                self.of_device.push(None);
+                let first = self.rng.below(2_000_000);
+                self.at(first, Event::Act(at));
+            }
+        }
+        self.at(0, Event::Devices);
+        if self.config.big_fault_ms > 0 {
+            let first = self.rng.below(self.config.big_fault_ms * 2_000);
+            self.at(first, Event::Fault);
+        }
+        self.at(self.config.chaos_ms * 1_000, Event::Heal);
+    }
+
+    pub(super) fn fresh_node(&mut self, at: usize, life: u64) -> Node {
+        let fails = if self.healed_us.is_some() { 0 } else { self.config.view_fails };
+        let way = Way::new(&self.memory, self.rng.next(), fails);
+        let mut node = Node::new(at, life, self.config.shards, self.now_us, way);
+        node.epoch = self.epochs.len() - 1;
+        node
+    }
+
+    // ---- the queue --------------------------------------------------------------------------
+
+    /// Something will happen so many microseconds from now.
+    pub(super) fn at(&mut self, in_us: u64, event: Event) {
+        self.order += 1;
+        self.queue.insert((self.now_us + in_us, self.order), event);
+    }
+
+    /// Runs until the end, or the first breach.
+    pub fn run(&mut self) {
+        while !self.done && self.truth.breach().is_none() {
+            let Some(((at, _), event)) = self.queue.pop_first() else { break };
+            self.now_us = at;
+            self.events += 1;
+            self.fold(at);
+            self.happen(event);
+        }
+    }
+
+    /// Takes something into the trace hash.
+    pub(super) fn fold(&mut self, bits: u64) {
+        self.hash = (self.hash ^ bits).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
+    }
+
+    /// Notes what happens, when somebody looks on.
+    pub(super) fn note(&mut self, words: impl FnOnce() -> String) {
+        let now_us = self.now_us;
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>12.3} ms  {}", now_us as f64 / 1_000.0, words()));
+        }
+    }
+
+    /// The world's time in milliseconds.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_us / 1_000
+    }
+
+    /// Puts an event off when its node stands still. False: the node lives no more, or later.
+    fn awake(&mut self, node: usize, life: u64, event: Event) -> Option<Event> {
+        let (up, lives, until) =
+            self.nodes.get(node).map_or((false, 0, 0), |n| (n.up, n.life, n.paused_until));
+        if !up || lives != life {
+            return None;
+        }
+        if until > self.now_us {
+            self.at(until - self.now_us, event);
+            return None;
+        }
+        Some(event)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let place = match &event {
+            Event::SessionTurn(node, life, _)
+            | Event::ConversationTurn(node, life, _)
+            | Event::PresenceTurn(node, life, _)
+            | Event::Report(node, life, ..)
+            | Event::Hint(_, node, life, ..)
+            | Event::Adopt(node, life, _) => Some((*node, *life)),
+            Event::Poll(task) => self.tasks.get(task).map(|task| (task.node, task.life)),
+            Event::Hello(conn) | Event::ToServer(conn, _) | Event::ServerLost(conn) => {
+                self.conns.get(conn).map(|conn| (conn.node, conn.life))
+            }
+            _ => None,
+        };
+        let event = match place {
+            Some((node, life)) => match self.awake(node, life, event) {
+                Some(event) => event,
+                None => return,
+            },
+            None => event,
+        };
+        match event {
+            Event::SessionTurn(node, _, shard) => self.turn::<Sessions>(node, shard),
+            Event::ConversationTurn(node, _, shard) => self.turn::<Conversations>(node, shard),
+            Event::PresenceTurn(node, _, shard) => self.turn::<Presences>(node, shard),
+            Event::Apply(node, life, plans, then) => self.apply(node, life, plans, then),
+            Event::Late(plan) => {
+                self.truth.apply(plan);
+            }
+            Event::Report(_, _, outcomes, then) => then(self, outcomes),
+            Event::Poll(task) => self.poll(task),
+            Event::Hint(_, node, _, envelope, hops) => self.arrive(node, envelope, hops),
+            Event::Hello(conn) => self.hello(conn),
+            Event::ToServer(conn, frames) => self.to_server(conn, frames),
+            Event::ToClient(conn, frames) => self.to_client(conn, &frames),
+            Event::Closed(conn, code) => self.closed(conn, code),
+            Event::ClientLost(conn) => self.client_lost(conn),
+            Event::ServerLost(conn) => self.server_lost(conn),
+            Event::Devices => self.look(),
+            Event::Act(device) => self.act(device),
+            Event::Fault => self.fault(),
+            Event::Mend(mend) => self.mend(mend),
+            Event::Start(node) => self.start(node),
+            Event::Rebalance => self.rebalance(),
+            Event::Adopt(node, _, epoch) => self.adopt(node, epoch),
+            Event::Heal => self.heal(),
+            Event::Judge => self.judge(),
+        }
+    }
+
+    // ---- tasks ------------------------------------------------------------------------------
+
+    pub(super) fn spawn(&mut self, node: usize, future: impl Future<Output = Deliver> + 'static) {
+        let task = self.next_task;
+        self.next_task += 1;
+        let life = self.nodes.get(node).map_or(0, |node| node.life);
+        self.tasks.insert(task, Task { node, life, future: Box::pin(future) });
+        let wait = self.store_us();
+        self.at(wait, Event::Poll(task));
+    }
+
+    pub(super) fn store_us(&mut self) -> u64 {
+        let most = if self.healed_us.is_some() { 5 } else { self.config.store_ms };
+        self.rng.below(most * 1_000) + 50
+    }
+
+    fn poll(&mut self, number: u64) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match task.future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(deliver) => deliver(self),
+            std::task::Poll::Pending => {
+                let (node, life) = (task.node, task.life);
+                self.tasks.insert(number, task);
+                let submitted = self.nodes.get(node).map(|node| node.way.submitted());
+                let submitted = submitted.unwrap_or_default();
+                if submitted.is_empty() {
+                    let wait = self.store_us();
+                    self.at(wait, Event::Poll(number));
+                }
+                for (plans, done) in submitted {
+                    let then: Then = Box::new(move |world, outcomes| {
+                        done(outcomes);
+                        world.at(0, Event::Poll(number));
+                    });
+                    self.submit(node, life, plans, then);
+                }
+            }
+        }
+    }
+
+    // ---- the store --------------------------------------------------------------------------
+
+    pub(super) fn submit(&mut self, node: usize, life: u64, plans: Vec<Plan>, then: Then) {
+        let wait = self.store_us();
+        self.at(wait, Event::Apply(node, life, plans, then));
+    }
+
+    fn apply(&mut self, node: usize, life: u64, plans: Vec<Plan>, then: Then) {
+        let cut = self.nodes.get(node).is_some_and(|node| node.life == life && node.way.is_cut());
+        let mut outcomes = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let plan = super::plant::at_the_store(plan);
+            outcomes.push(self.decide(cut, plan));
+        }
+        let mut wait = self.store_us();
+        if cut {
+            wait += self.rng.below(2_000_000);
+        }
+        self.at(wait, Event::Report(node, life, outcomes, then));
+    }
+
+    fn decide(&mut self, cut: bool, plan: Plan) -> Outcome {
+        let well = self.healed_us.is_some();
+        let Config { store_busy, store_conflict, store_unresolved, .. } = self.config;
+        let unknown = cut || (!well && self.rng.chance(store_unresolved));
+        if unknown {
+            match self.rng.below(4) {
+                0 if cut => return Outcome::Busy,
+                0 | 1 => {}
+                2 => {
+                    self.truth.apply(plan);
+                }
+                _ => {
+                    let late = self.rng.below(20_000_000);
+                    self.at(late, Event::Late(plan));
+                }
+            }
+            return Outcome::Unresolved;
+        }
+        if !well && self.rng.chance(store_busy) {
+            return Outcome::Busy;
+        }
+        if !well && self.rng.chance(store_conflict) {
+            return Outcome::Conflict;
+        }
+        let outcome = self.truth.apply(plan);
+        self.fold(match outcome {
+            Outcome::Committed { version, .. } => version.0,
+            _ => 1,
+        });
+        outcome
+    }
+
+    // ---- where things are -------------------------------------------------------------------
+
+    /// Who owns a slot, as an epoch has it.
+    pub(super) fn owner(&self, epoch: usize, slot: Slot) -> usize {
+        let Some(Epoch { active, salt }) = self.epochs.get(epoch) else { return 0 };
+        let mixed = Rng::new(u64::from(slot.0) ^ salt).next();
+        let at = usize::try_from(mixed % active.len().max(1) as u64).unwrap_or(0);
+        active.get(at).copied().unwrap_or(0)
+    }
+
+    /// Which node a session lives on: its id tells.
+    pub(super) fn node_of(&self, session: u64) -> usize {
+        usize::try_from(session >> 48).unwrap_or(0)
+    }
+
+    /// Where a node would send this.
+    fn destination(&self, from: usize, envelope: &Envelope) -> usize {
+        let epoch = self.nodes.get(from).map_or(0, |node| node.epoch);
+        match envelope {
+            Envelope::Session(to, _) => self.node_of(to.session.0),
+            Envelope::Conversation(to, _) => self.owner(epoch, rookery_store::slot_of(*to)),
+            Envelope::Presence(to, _) => self.owner(epoch, rookery_store::slot_of_user(*to)),
+        }
+    }
+
+    pub(super) fn route(&mut self, from: usize, envelope: Envelope, hops: u8) {
+        let to = self.destination(from, &envelope);
+        if to == from {
+            return self.place(to, envelope);
+        }
+        self.link(from, to, envelope, hops);
+    }
+
+    fn arrive(&mut self, node: usize, envelope: Envelope, hops: u8) {
+        if hops < 2 && !matches!(envelope, Envelope::Session(..)) {
+            return self.route(node, envelope, hops + 1);
+        }
+        self.place(node, envelope);
+    }
+
+    /// Into the inbox of the shard.
+    fn place(&mut self, at: usize, envelope: Envelope) {
+        let Some(node) = self.nodes.get(at) else { return };
+        match envelope {
+            Envelope::Session(to, msg) => {
+                let shard = node.user_shard(to.user);
+                self.push::<Sessions>(at, shard, Item::Tell(to, msg));
+            }
+            Envelope::Conversation(to, msg) => {
+                let shard = node.conversation_shard(to);
+                self.push::<Conversations>(at, shard, Item::Tell(to, msg));
+            }
+            Envelope::Presence(to, msg) => {
+                let shard = node.user_shard(to);
+                self.push::<Presences>(at, shard, Item::Tell(to, msg));
+            }
+        }
+    }
+
+    fn link(&mut self, from: usize, to: usize, envelope: Envelope, hops: u8) {
+        let well = self.healed_us.is_some();
+        let life = self.nodes.get(to).map_or(0, |node| node.life);
+        if self.cuts.contains(&(from, to)) || (!well && self.rng.chance(self.config.link_drop)) {
+            return self.note(|| format!("hint lost {from}->{to}: {envelope:.200?}"));
+        }
+        let most = if well { 5 } else { self.config.link_ms };
+        let mut wait = self.rng.below(most * 1_000) + 50;
+        if !well
+            && self.rng.chance(self.config.link_double)
+            && let Some(twin) = super::net::double(&envelope)
+        {
+            // A copy may come much later than the first.
+            let wait = self.rng.below(8_000_000);
+            self.at(wait, Event::Hint(from, to, life, twin, hops));
+        }
+        if !self.config.hostile_links {
+            let last = self.link_us.entry((from, to)).or_default();
+            *last = (*last).max(self.now_us + wait);
+            wait = *last - self.now_us;
+        }
+        self.at(wait, Event::Hint(from, to, life, envelope, hops));
+    }
+
+    // ---- shards -----------------------------------------------------------------------------
+
+    pub(super) fn push<K: SimKind>(&mut self, at: usize, shard: usize, item: Item<K>) {
+        let Some(node) = self.nodes.get_mut(at).filter(|node| node.up) else { return };
+        let life = node.life;
+        let Some(held) = K::shards(node).get_mut(shard) else { return };
+        held.inbox.push(item);
+        if !std::mem::replace(&mut held.scheduled, true) {
+            let wait = self.rng.below(500) + 1;
+            self.at(wait, K::TURN(at, life, shard));
+        }
+    }
+
+    fn turn<K: SimKind>(&mut self, at: usize, number: usize) {
+        let well = self.healed_us.is_some();
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        let (now, life, began) = (node.now(self.now_us), node.life, node.began_us);
+        let Some(shard) = K::shards(node).get_mut(number) else { return };
+        shard.scheduled = false;
+        let mut desk = Desk::new();
+        for item in std::mem::take(&mut shard.inbox) {
+            let host = &mut shard.host;
+            match item {
+                Item::Tell(key, msg) => {
+                    self.coverage.reached(K::names(&msg, host.actor(key)));
+                    let panics = !well && self.rng.chance(self.config.panic);
+                    if panics && host.actor(key).is_some() {
+                        host.lose(now, key, &mut desk);
+                    } else {
+                        host.tell(now, key, msg, None, &mut desk);
+                    }
+                }
+                Item::Attach(key, msg, line) => {
+                    self.coverage.reached(K::names(&msg, host.actor(key)));
+                    host.tell(now, key, msg, Some(line), &mut desk);
+                }
+                Item::Answer(to, result) => {
+                    if let Some(actor) = host.actor(to.key) {
+                        let state = K::names(&K::wake(), Some(actor)).1;
+                        self.coverage.reached((K::answer_name(&result), state));
+                    }
+                    host.answered(now, to, result, &mut desk);
+                }
+                Item::Outcomes(outcomes) => {
+                    for (to, outcome) in outcomes {
+                        if let (Some(msg), Some(actor)) =
+                            (K::committed(to.token, outcome), host.actor(to.key))
+                        {
+                            self.coverage.reached(K::names(&msg, Some(actor)));
+                        }
+                        host.committed(now, to, outcome, &mut desk);
+                    }
+                }
+                Item::Taken(slot, result) => host.taken(now, slot, result, &mut desk),
+                Item::Each(choose) => host.each(now, |key, _| choose(key), &mut desk),
+            }
+        }
+        if shard.host.next_tick().is_some_and(|at| at <= now.mono_ms) {
+            shard.host.tick(now, &mut desk);
+        }
+        let next = shard.host.next_tick().map(|at_ms| began + at_ms * 1_000 + 1_000);
+        if let Some(next) = next
+            && shard.armed.is_none_or(|armed| next < armed || armed <= self.now_us)
+        {
+            shard.armed = Some(next);
+            self.at(next.saturating_sub(self.now_us), K::TURN(at, life, number));
+        }
+        self.end_turn(at, life, number, desk);
+    }
+
+    fn end_turn<K: SimKind>(&mut self, at: usize, life: u64, shard: usize, desk: Desk<K>) {
+        for (key, msg) in desk.later {
+            self.push::<K>(at, shard, Item::Tell(key, msg));
+        }
+        if !desk.plans.is_empty() {
+            let (owners, plans): (Vec<_>, Vec<_>) = desk.plans.into_iter().unzip();
+            let then: Then = Box::new(move |world, outcomes| {
+                let outcomes = owners.into_iter().zip(outcomes).collect();
+                world.push::<K>(at, shard, Item::Outcomes(outcomes));
+            });
+            self.submit(at, life, plans, then);
+        }
+        for (to, query) in desk.asked {
+            let candidate = ConversationId(self.rng.next());
+            let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
+            self.spawn(at, async move {
+                let result = rookery_actors::query::run(&store, query, candidate).await;
+                Box::new(move |world: &mut Self| {
+                    world.push::<K>(at, shard, Item::Answer(to, result));
+                }) as Deliver
+            });
+        }
+        for slot in desk.slots {
+            let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
+            let owner = rookery_store::Owner { node: at as u64, incarnation: life };
+            self.spawn(at, async move {
+                let taken = store.take_over(slot, owner).await;
+                Box::new(move |world: &mut Self| {
+                    world.push::<K>(at, shard, Item::Taken(slot, taken));
+                }) as Deliver
+            });
+        }
+        for key in desk.lost {
+            self.note(|| format!("node {at}: {} {key:?} panicked", K::NAME));
+            K::was_lost(self, at, key);
+        }
+        for envelope in desk.told {
+            self.note(|| format!("node {at}: {envelope:.240?}"));
+            self.route(at, envelope, 0);
+        }
+        self.speak();
+    }
+
+    /// What sessions wrote goes on its way.
+    pub(super) fn speak(&mut self) {
+        let said = std::mem::take(&mut *self.mouth.borrow_mut());
+        for (ConnId(conn), said) in said {
+            self.said(conn, said);
+        }
+    }
+
+    pub(super) fn next_conn(&mut self) -> u64 {
+        self.next_conn += 1;
+        self.next_conn
+    }
+
+    /// A device acts on what it was told.
+    pub(super) fn obey(&mut self, device: usize, orders: Vec<Do>) {
+        for order in orders {
+            match order {
+                Do::Connect { resume } => self.connect(device, resume),
+                Do::Frames(frames) => self.upload(device, frames),
+                Do::HangUp => self.hang_up(device),
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The cluster, decided: who its members are, and which of them works for which key. Pure.
+//!
+//! ```text
+//! membership  leases and epochs in the store: joins, renewals, suspicion, drain, leave
+//! placement   key -> slot -> node, a function of the active members of an epoch
+//! view        what a node goes by between two looks at the store
+//! ```
+//!
+//! What lies in the store is written at `rookery_store::members`; `shell::cluster` does the I/O.
+
+pub mod membership;
+pub mod placement;
+pub mod slots;
+pub mod view;
+
+pub use membership::{Attempt, Decision, Load, Membership, Phase, Profile, Refused, Timing};
+pub use placement::Table;
+pub use slots::SlotSet;
+pub use view::{Member, Route, View};
+
+use std::fmt;
+
+/// A life of a node, as addresses of sessions carry it: the incarnation. No two lives share one,
+/// whatever their names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({:016x})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod model_tests;

@@ -1,0 +1,39 @@
+//! How an activation of a conversation ends before its time: another node has its slot, its fence
+//! is stale, or an outcome is not known.
+
+use super::{Conversation, Phase, refused};
+use crate::effect::Effect;
+use crate::message::ConversationMsg;
+use rookery_protocol::ErrorCode;
+
+impl Conversation {
+    /// What is in flight goes on; what waits is refused, and its senders turn to the new owner.
+    pub(super) fn hand_off(&mut self, out: &mut Vec<Effect>) {
+        self.leaving = true;
+        self.flushing = true;
+        if matches!(self.phase, Phase::Ready(_)) {
+            self.fail_queue(ErrorCode::Moved, out);
+        } else {
+            self.give_up(ErrorCode::Moved, out);
+        }
+    }
+
+    pub(super) fn drop_fence(&mut self, out: &mut Vec<Effect>) {
+        if let Phase::Ready(ready) = &self.phase {
+            let value = ready.fence.value.clone();
+            out.push(Effect::DropFence { slot: ready.fence.slot, value });
+        }
+    }
+
+    /// Refuses everything that waits and ends this activation.
+    pub(super) fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
+        self.fail_queue(code, out);
+        for msg in std::mem::take(&mut self.early) {
+            if let ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } = msg {
+                refused(from, code, out);
+            }
+        }
+        self.phase = Phase::Cold;
+        out.push(Effect::Stop);
+    }
+}

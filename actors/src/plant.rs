@@ -1,0 +1,95 @@
+//! Bugs planted on purpose, to see that the simulation finds them. Pure.
+//!
+//! Only with the feature `simulation`, which no build of a node has, can one be switched on, for the
+//! thread that asks. Without it [`is`] is constantly false and the planted lines are compiled away.
+
+/// A bug, named by what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Messages are announced when their plan is handed over, not when it is durable.
+    AckBeforeCommit,
+    /// Retries are taken for new messages.
+    NoDedupe,
+    /// Messages leave no trace that a later retry could be recognised by.
+    NoDedupeRow,
+    /// A place is jumped over now and then.
+    SkippedSeq,
+    /// Appends don't guard on the fence.
+    StaleOwner,
+    /// One member gets no pointer to new messages.
+    LostInboxRow,
+    /// Marks are set instead of raised.
+    MarkGoesBack,
+    /// An unknown outcome is told as "did not happen", and the activation goes on.
+    UnknownIsFailed,
+    /// A live batch is passed on whatever is missing before it.
+    NoGapCheck,
+    /// A resume repeats a frame the client had.
+    ReplayRepeats,
+    /// A resume leaves a frame out.
+    ReplaySkips,
+    /// A session does not register again when its hub was lost.
+    HubForgotten,
+    /// The cursor moves although the pull was cut short.
+    CursorRunsAhead,
+    /// Batches that came during a pull are forgotten.
+    HeldForgotten,
+    /// A fence is kept although it was found stale.
+    FenceKept,
+    /// A send that was refused stays in the way of its retry.
+    RefusedRemembered,
+    /// The head is not moved back to the truth after a commit: two batches get one place.
+    HeadNotMoved,
+    /// A user shows as offline when any of the devices goes.
+    OfflineTooSoon,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::AckBeforeCommit,
+        Self::NoDedupe,
+        Self::NoDedupeRow,
+        Self::SkippedSeq,
+        Self::StaleOwner,
+        Self::LostInboxRow,
+        Self::MarkGoesBack,
+        Self::UnknownIsFailed,
+        Self::NoGapCheck,
+        Self::ReplayRepeats,
+        Self::ReplaySkips,
+        Self::HubForgotten,
+        Self::CursorRunsAhead,
+        Self::HeldForgotten,
+        Self::FenceKept,
+        Self::RefusedRemembered,
+        Self::HeadNotMoved,
+        Self::OfflineTooSoon,
+    ];
+}
+
+#[cfg(feature = "simulation")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in what this thread runs from now on, or takes it out again.
+#[cfg(feature = "simulation")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "simulation")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this bug is planted: never.
+#[cfg(not(feature = "simulation"))]
+#[must_use]
+#[inline]
+pub const fn is(_: Bug) -> bool {
+    false
+}

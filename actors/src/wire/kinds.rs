@@ -1,0 +1,35 @@
+//! The numbers of all kinds of messages. A number is never used again for something else: one
+//! that is no longer sent stays here, marked.
+
+// To a conversation.
+pub(super) const SEND: u8 = 1;
+pub(super) const MARK: u8 = 2;
+pub(super) const TYPING: u8 = 3;
+
+// To hubs.
+pub(super) const REGISTER: u8 = 10;
+pub(super) const UNREGISTER: u8 = 11;
+pub(super) const WATCH: u8 = 12;
+pub(super) const UNWATCH: u8 = 13;
+pub(super) const HUBS_DELIVER: u8 = 14;
+pub(super) const HUBS_RECEIPTS: u8 = 15;
+pub(super) const HUBS_TYPING: u8 = 16;
+pub(super) const HUBS_CHANGED: u8 = 17;
+
+// To sessions.
+pub(super) const SENT: u8 = 30;
+pub(super) const REFUSED: u8 = 31;
+pub(super) const END: u8 = 32;
+pub(super) const DELIVER: u8 = 33;
+pub(super) const RECEIPTS: u8 = 34;
+pub(super) const TYPING_TO: u8 = 35;
+pub(super) const CHANGED: u8 = 36;
+pub(super) const PRESENCE: u8 = 37;
+pub(super) const PULL: u8 = 38;
+
+// To a node.
+pub(super) const END_DEVICE: u8 = 50;
+pub(super) const HUB_LOST: u8 = 51;
+pub(super) const HUBS_LOST: u8 = 52;
+pub(super) const LOOK: u8 = 53;
+pub(super) const HINTS_LOST: u8 = 54;

@@ -1,0 +1,152 @@
+//! Nodes that are killed, cut off, or wrongly declared dead.
+
+use crate::support::{Client, World};
+use futures_util::FutureExt;
+use rookery_protocol::client::Watch;
+use rookery_protocol::{ClientFrame, CloseCode, ServerFrame, Status};
+use rookery_store::memory::Fault;
+use rookery_store::{Lease, NodeState, Outcome, Plan};
+use std::time::Instant;
+
+#[test]
+fn after_a_node_was_killed_the_others_serve_everything_and_lost_nothing() {
+    let world = World::new();
+    let mut nodes = world.cluster(3);
+    let mut pairs: Vec<_> = (0..8)
+        .map(|n| {
+            let (ann, bob) = (world.user(), world.user());
+            let conversation = world.direct(ann, bob);
+            let on_b = Client::new(&nodes[1 + (n + 1) % 2], bob);
+            (conversation, Client::new(&nodes[1 + n % 2], ann), on_b)
+        })
+        .collect();
+    for (conversation, ann, _) in &mut pairs {
+        ann.deliver(*conversation, "before");
+    }
+    nodes[0].kill();
+    let killed = Instant::now();
+    for (conversation, ann, bob) in &mut pairs {
+        assert_eq!(ann.deliver(*conversation, "after"), 2);
+        let wanted = [(1, "before".to_owned()), (2, "after".to_owned())];
+        assert_eq!(bob.messages(*conversation, 2), wanted);
+    }
+    println!("all served {} ms after the kill", killed.elapsed().as_millis());
+    nodes[1].wait_for("two members", |view| view.members.len() == 2);
+    // It comes back under its name, as another.
+    nodes[0] = world.start("n0");
+    for node in &nodes {
+        node.wait_for("three members", |view| view.members.len() == 3 && view.serving);
+    }
+    for (conversation, ann, _) in &mut pairs {
+        assert_eq!(ann.deliver(*conversation, "again"), 3);
+    }
+}
+
+#[test]
+fn who_was_wrongly_declared_dead_stops_at_once_and_comes_back_as_another() {
+    let world = World::new();
+    let nodes = world.cluster(2);
+    let (ann, bob) = (world.user(), world.user());
+    let conversation = world.direct(ann, bob);
+    let mut on_victim = Client::new(&nodes[0], ann);
+    on_victim.deliver(conversation, "before");
+    let me = nodes[0].view().me;
+    loop {
+        // Its renewals race with this.
+        let members = world.store.members().now_or_never().unwrap().unwrap();
+        let lease = members.leases[&me.node].lease.clone();
+        let dead = Lease { state: NodeState::Dead, ..lease };
+        let plan = members.change("test", me.node, Some(&dead));
+        let outcome = world.store.commit(plan).now_or_never().unwrap();
+        if matches!(outcome, Outcome::Committed { .. }) {
+            break;
+        }
+    }
+    assert_eq!(on_victim.wait_closed(), CloseCode::GoingAway);
+    nodes[0].wait_for("another life", |view| view.serving && view.me != me);
+    nodes[1].wait_for("both", |view| view.members.len() == 2);
+    let mut again = Client::new(&nodes[0], ann);
+    assert_eq!(again.deliver(conversation, "after"), 2);
+}
+
+#[test]
+fn a_cut_link_costs_answers_and_no_message() {
+    let world = World::new();
+    let nodes = world.cluster(2);
+    let (a, b) = (nodes[0].view().me, nodes[1].view().me);
+    let users: Vec<_> = (0..6).map(|_| (world.user(), world.user())).collect();
+    let mut pairs: Vec<_> = users
+        .iter()
+        .map(|(ann, bob)| {
+            let conversation = world.direct(*ann, *bob);
+            (conversation, Client::new(&nodes[0], *ann), Client::new(&nodes[1], *bob))
+        })
+        .collect();
+    world.net.cut(a, b);
+    world.net.cut(b, a);
+    // Both nodes reach the store: nobody is declared dead for a link.
+    for (conversation, ann, _) in &mut pairs {
+        ann.send(*conversation, crate::support::message_id(), "into the dark");
+    }
+    world.net.heal(a, b);
+    world.net.heal(b, a);
+    for (conversation, _, bob) in &mut pairs {
+        assert_eq!(bob.messages(*conversation, 1), [(1, "into the dark".to_owned())]);
+    }
+    // Vanished without a word: the session looks into the store, the client asks again.
+    world.net.drop_next(a, b, 5);
+    world.net.drop_next(b, a, 5);
+    for (conversation, ann, bob) in &mut pairs {
+        assert_eq!(ann.deliver(*conversation, "lost and found"), 2);
+        assert_eq!(bob.messages(*conversation, 1), [(2, "lost and found".to_owned())]);
+    }
+}
+
+#[test]
+fn a_store_that_is_away_for_all_costs_refusals_and_nobodys_membership() {
+    let world = World::new();
+    let nodes = world.cluster(3);
+    let lives: Vec<_> = nodes.iter().map(|node| node.view().me).collect();
+    let (ann, bob) = (world.user(), world.user());
+    let conversation = world.direct(ann, bob);
+    let mut client = Client::new(&nodes[0], ann);
+    client.deliver(conversation, "before");
+    world.engine.set_faults(|_: &Plan| Fault::Busy);
+    for node in &nodes {
+        node.wait_for("no work", |view| !view.serving);
+    }
+    let request = client.send(conversation, crate::support::message_id(), "refused");
+    client.expect(
+        "a refusal",
+        |frame| matches!(frame, ServerFrame::Error(e) if e.request == request && e.retryable),
+    );
+    world.engine.clear_faults();
+    for node in &nodes {
+        node.wait_for("work", |view| view.serving);
+    }
+    assert_eq!(client.deliver(conversation, "after"), 2);
+    let still: Vec<_> = nodes.iter().map(|node| node.view().me).collect();
+    assert_eq!(still, lives, "nobody was declared dead");
+}
+
+#[test]
+fn presence_survives_the_loss_of_a_home() {
+    let world = World::new();
+    let mut nodes = world.cluster(3);
+    let (ann, bob) = (world.user(), world.user());
+    world.direct(ann, bob);
+    let home = nodes.iter().position(|node| node.view().is_home_of(bob)).unwrap();
+    let (one, two) = ((home + 1) % 3, (home + 2) % 3);
+    let mut on_a = Client::new(&nodes[one], ann);
+    let on_b = Client::new(&nodes[two], bob);
+    on_a.tell(ClientFrame::Watch(Watch { request: 9, users: vec![bob] }));
+    let online = |frame: &ServerFrame| matches!(frame, ServerFrame::Presence(p) if p.user == bob && p.status == Status::Online);
+    on_a.expect("online", online);
+    nodes[home].kill();
+    // Its new home is told that bob is there, and that ann watches.
+    on_a.expect("online again", online);
+    on_b.tell(ClientFrame::Leave(rookery_protocol::client::Leave {}));
+    on_a.expect("offline", |frame| {
+        matches!(frame, ServerFrame::Presence(p) if p.user == bob && p.status == Status::Offline)
+    });
+}
