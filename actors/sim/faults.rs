@@ -217,7 +217,8 @@ impl World {
         // It ends with the faults: what waits at the node must not come out of order then.
         let until = (self.now_us + self.rng.below(long)).min(self.config.chaos_ms * 1_000);
         if let Some(node) = self.nodes.get_mut(at) {
-            node.paused_until = until;
+            // Never earlier: what was put off until then must not be overtaken.
+            node.paused_until = node.paused_until.max(until);
         }
         if until > self.now_us + 5_000_000 {
             // The others declare it dead; it goes on with what it believes when it wakes.

@@ -9,7 +9,7 @@ use rookery_actors::host::Sessions;
 use rookery_actors::message::{Attach, Envelope, Identity};
 use rookery_actors::{ConnId, ConversationMsg, PresenceMsg, SessionMsg, SessionRef};
 use rookery_protocol::client::Resume;
-use rookery_protocol::{ClientFrame, CloseCode, SessionId, UserId};
+use rookery_protocol::{ClientFrame, CloseCode, ServerFrame, SessionId, UserId};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -156,6 +156,11 @@ impl World {
     pub(super) fn to_client(&mut self, number: u64, frames: &Bytes) {
         self.fold(frames.len() as u64);
         let now = self.now_ms();
+        self.note(|| {
+            let frames = rookery_protocol::frames(frames, usize::MAX);
+            let words = frames.filter_map(|raw| in_words(&ServerFrame::decode(raw.ok()?).ok()??));
+            format!("connection {number} is given {}", words.collect::<Vec<_>>().join(", "))
+        });
         let Some(conn) = self.conns.get(&number).filter(|conn| !conn.cut) else { return };
         let at = conn.device;
         if self.of_device.get(at) != Some(&Some(number)) {
@@ -256,6 +261,23 @@ impl World {
 /// The address of a session of a node.
 fn session_ref(node: usize, user: UserId, session: u64) -> SessionRef {
     SessionRef { user, session: SessionId(session), node: NodeId(node as u64) }
+}
+
+/// A frame in few words, for whoever reads a trace.
+fn in_words(frame: &ServerFrame) -> Option<String> {
+    Some(match frame {
+        ServerFrame::Message(message) => {
+            format!("Message {}/{}", message.conversation, message.entry.seq)
+        }
+        ServerFrame::Sent(sent) => {
+            format!("Sent {}/{} again: {}", sent.conversation, sent.seq, sent.duplicate)
+        }
+        ServerFrame::ConversationPage(page) => format!("a list of {}", page.conversations.len()),
+        ServerFrame::HistoryPage(page) => {
+            format!("{} of {} up to {}", page.entries.len(), page.conversation, page.head)
+        }
+        other => format!("{other:.120?}"),
+    })
 }
 
 /// A copy of a hint, as a link that sends again may make one.

@@ -94,7 +94,12 @@ impl Device {
                 self.ask(now, Ask::Describe(changed.conversation), answers);
             }
             ServerFrame::CaughtUp(caught) => {
-                self.cursor = Some(caught.cursor);
+                if self.cursor.replace(caught.cursor).is_none() {
+                    // Delivery started only now: what was opened before may have gone on meanwhile.
+                    for conv in self.convs.values_mut() {
+                        conv.may_gap = true;
+                    }
+                }
                 self.live = true;
                 if self.sync_answered(caught.request) {
                     self.resyncing = false;
@@ -184,8 +189,11 @@ impl Device {
         }
     }
 
+    /// Whether this answers a sync: its number may be of an attempt before the session was resumed.
     fn sync_answered(&mut self, request: u32) -> bool {
-        self.asks.remove(&request).is_some()
+        self.asks.retain(|_, (ask, _)| request == 0 || *ask != Ask::Sync);
+        self.again.retain(|(ask, _)| request == 0 || *ask != Ask::Sync);
+        request != 0
     }
 
     fn answered(&mut self, id: &ClientMsgId) {

@@ -252,7 +252,8 @@ impl Session {
         change: Change,
         out: &mut Vec<Effect>,
     ) {
-        if !self.sync.started || self.sync.behind || self.sync.pulling() {
+        let nowhere = self.sync.cursor.is_none();
+        if !self.sync.started || self.sync.behind || self.sync.pulling() || nowhere {
             // The pointer is in the inbox: a pull tells it.
             self.sync.wanted |= self.sync.started;
             return;

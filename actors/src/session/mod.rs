@@ -85,11 +85,11 @@ pub struct Session {
     /// When that was last noted in the store, monotonic milliseconds.
     noted_ms: Option<u64>,
     moved: Option<Box<moved::Moved>>,
+    /// The client was told to go to another node.
+    drained: bool,
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
     renewals: u8,
-    /// The client was told to go to another node.
-    drained: bool,
     timers: Timers,
 }
 
@@ -133,9 +133,9 @@ impl Session {
             held: None,
             noted_ms: None,
             moved: None,
+            drained: false,
             unshown: BTreeSet::new(),
             renewals: 0,
-            drained: false,
             timers: Timers::default(),
         }
     }

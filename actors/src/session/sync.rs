@@ -122,7 +122,9 @@ impl Sync {
         if !self.started {
             return Verdict::Ignore;
         }
-        if self.behind {
+        // Behind; or a sync without cursor has not found out yet where delivery starts, and would
+        // start after what is passed on before.
+        if self.behind || self.cursor.is_none() {
             self.want(batch.version);
             return Verdict::Ignore;
         }

@@ -481,3 +481,15 @@ fn the_cursor_a_client_holds_is_noted_with_each_sync_and_then_seldom() {
         "a new one"
     );
 }
+
+#[test]
+fn nothing_is_delivered_before_it_is_known_where_delivery_starts() {
+    let mut actor = Actor::attached();
+    actor.frame(ClientFrame::Sync(Sync { request: 1, cursor: None }));
+    let busy = QueryResult::Inbox(Err(rookery_store::StoreError::Busy));
+    actor.on(SessionMsg::Answer(TOKEN_PULL | 1, busy));
+    // What came here would lie before the start that the next read finds: a hole.
+    let created = SessionMsg::Changed(CONVERSATION, rookery_protocol::Change::Created);
+    assert!(written(&actor.on(created)).is_empty());
+    assert!(written(&actor.on(batch_from(DeviceId(222), 1..=1))).is_empty());
+}

@@ -164,9 +164,9 @@ fn a_message_has_exactly_these_bytes() {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let header = Header { hops: 0, epoch: 7 };
     let kinds = every_kind();
-    // version, kind, hops, epoch; conversation; user, session, node; device; id; retry; kind; body
+    // version, kind, hops, epoch; conversation; user, session, node; device; id; retry; seen; kind; body
     let send = encode(header, &kinds[..1]).unwrap();
-    let wanted = format!("01010007 c0 016505 04 {} 01 01 0568656c6c6f", "01".repeat(16));
+    let wanted = format!("01010007 c0 016505 04 {} 01 06 01 0568656c6c6f", "01".repeat(16));
     assert_eq!(hex(&send), wanted.replace(' ', ""));
     // receivers; conversation, version, entries of seq, time, device, id, frame bytes; frames
     let deliver = Envelope::Presence(UserId(6), PresenceMsg::Deliver(batch(1, b"ab")));

@@ -13,12 +13,14 @@ pub fn rookery() -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let release = harness.parent().is_some_and(|d| d.ends_with("release"));
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "rookery-node"])
+        // As `cargo test --workspace` has just built it: one package alone has other features of
+        // its dependencies, and would build all of them again.
+        .args(["build", "--quiet", "--workspace", "--bins", "--tests"])
         .args(release.then_some("--release"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     if !built.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: `cargo build -p rookery-node` failed");
+        println!("SKIPPED: `cargo build --workspace --bins --tests` failed");
         return None;
     }
     if !binary.is_file() {

@@ -117,7 +117,7 @@ fn a_file_cut_anywhere_is_refused_and_nothing_is_restored() {
         assert!(matches!(refused, Err(RestoreError::File(_))), "{len} bytes: {refused:?}");
         assert!(all_rows(&target).is_empty());
     }
-    let mut longer = file.clone();
+    let mut longer = file;
     longer.push(0);
     assert!(matches!(backup::verify(longer.as_slice()), Err(FileError::Damaged(_))));
 }
