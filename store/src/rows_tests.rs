@@ -27,8 +27,7 @@ fn message() -> MessageRow<'static> {
 /// Numbers up to 250 take one byte; `fb`, `fc` and `fd` announce 2, 4 and 8 little-endian ones.
 #[test]
 fn every_value_has_exactly_these_bytes() {
-    let hash = [0xcc; 32];
-    let cc = "cc".repeat(32);
+    let (hash, cc) = ([0xcc; 32], "cc".repeat(32));
     let golden = [
         // version, sender, device, time, client_msg_id, kind, body
         (encode(&message()), format!("01 0a 0d fd0000000090010000 {} 01 026869", "ee".repeat(16))),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// What `migrate` takes. All nodes must be stopped.
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// Where the store is: embedded:DIR or shared:SOCKET. It is left as it was.
+    /// Where the store is: embedded:DIR, shared:SOCKET or fdb:CLUSTERFILE. It is left as it was.
     #[arg(long, value_name = "PLACE")]
     from: Place,
     /// Where it goes; empty, or an unfinished migration from the same store.

@@ -109,7 +109,7 @@ impl Tool {
 /// Which store: by default the configured node's.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The store: embedded:DIR or shared:SOCKET. Without it, the one of the configuration.
+    /// The store: embedded:DIR, shared:SOCKET or fdb:CLUSTERFILE. Without it, the configured one.
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["config", "data"])]
     store: Option<Place>,
     /// Configuration file of the node (TOML).

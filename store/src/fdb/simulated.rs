@@ -168,6 +168,9 @@ on_the_simulated_cluster! {
     concurrent:
         a_hundred_guarded_writers_of_one_counter_lose_no_update
         concurrent_views_never_see_half_a_plan
+        a_commit_that_begins_after_a_report_has_a_later_version_and_stamp
+        a_reader_that_follows_a_cursor_sees_every_stamped_row_once
+        concurrent_sums_lose_nothing_and_maxima_never_go_back
         a_doorbell_rings_after_its_key_changed_and_only_hints;
     model:
         random_plans_do_what_the_reference_model_does;
