@@ -168,7 +168,15 @@ export class Client {
     }
     try {
       await this.request("Sync", { cursor: this.#cursor });
-      // Marks that moved meanwhile do not come after a Sync; after TooFar, entries don't either.
+    } catch (error) {
+      return this.#emit("fault", error);
+    }
+    // Marks that moved meanwhile do not come after a Sync; after TooFar, entries don't either.
+    await this.#refreshed();
+  }
+
+  async #refreshed() {
+    try {
       await this.refresh();
     } catch (error) {
       this.#emit("fault", error);
@@ -200,6 +208,8 @@ export class Client {
       case "CaughtUp":
       case "TooFar":
         this.#cursor = fields.cursor;
+        // A `Sync` that was answered fetches the list itself.
+        if (name === "TooFar" && fields.request === 0) void this.#refreshed();
         return void this.#requests.answered(fields.request, fields);
       case "Presence":
         this.presence.set(fields.user, fields);

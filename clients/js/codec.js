@@ -152,7 +152,6 @@ export const FRAMES = Object.freeze({
   Behind: frame(0x88, {}),
   Drain: frame(0x89, { reconnect_after_ms: "u32", alternates: list("string") }),
   Bye: frame(0x8a, { code: "u16", reason: "string" }),
-  TooFar: frame(0x8b, { request: "u32", cursor: Cursor }),
   Done: frame(0x8c, { request: "u32" }),
 
   Message: frame(0xc0, { conversation: "u64", entry: Entry }),
@@ -167,6 +166,7 @@ export const FRAMES = Object.freeze({
   Receipt: frame(0xc2, { conversation: "u64", user: "u64", kind: "u8", seq: "u64" }),
   ConversationChanged: frame(0xc3, { conversation: "u64", change: "u8" }),
   CaughtUp: frame(0xc4, { request: "u32", cursor: Cursor }),
+  TooFar: frame(0xc5, { request: "u32", cursor: Cursor }),
 });
 
 const BY_NUMBER = new Map(

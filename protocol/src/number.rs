@@ -61,8 +61,7 @@ pub const BEHIND: u8 = 0x88;
 pub const DRAIN: u8 = 0x89;
 /// The server is about to close the connection.
 pub const BYE: u8 = 0x8a;
-/// The cursor of `Sync` lies before what the log still holds.
-pub const TOO_FAR: u8 = 0x8b;
+// 0x8b was an uncounted `TooFar`: never use it again.
 /// A request without other answer is done.
 pub const DONE: u8 = 0x8c;
 
@@ -76,6 +75,9 @@ pub const RECEIPT: u8 = 0xc2;
 pub const CONVERSATION_CHANGED: u8 = 0xc3;
 /// The client holds everything up to this cursor.
 pub const CAUGHT_UP: u8 = 0xc4;
+/// The log no longer holds what comes after the client's cursor. Counted: were it lost with a
+/// connection, the next cursor would hide the hole.
+pub const TOO_FAR: u8 = 0xc5;
 
 /// First number of the stream frames.
 pub const FIRST_STREAM: u8 = 0xc0;

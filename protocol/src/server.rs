@@ -163,16 +163,6 @@ pub struct Bye {
     pub reason: String,
 }
 
-/// The cursor of a `Sync` lies before what the log still holds, or in another log: bootstrap from
-/// the conversation list and take `cursor` as the new one. Delivery is live from it on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct TooFar {
-    /// The request it answers.
-    pub request: u32,
-    /// Where delivery goes on from.
-    pub cursor: Cursor,
-}
-
 /// A request that has no other answer was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Done {
@@ -239,6 +229,17 @@ pub struct CaughtUp {
     pub cursor: Cursor,
 }
 
+/// The log no longer holds what comes after the client's cursor, or the cursor is of another log:
+/// bootstrap from the conversation list and take `cursor` as the new one. Delivery is live from it
+/// on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TooFar {
+    /// The `Sync` it answers; 0 when it answers none.
+    pub request: u32,
+    /// Where delivery goes on from.
+    pub cursor: Cursor,
+}
+
 frame_enum!(
     /// Any frame from the server.
     ServerFrame {
@@ -253,12 +254,12 @@ frame_enum!(
         Behind = number::BEHIND,
         Drain = number::DRAIN,
         Bye = number::BYE,
-        TooFar = number::TOO_FAR,
         Done = number::DONE,
         Message = number::MESSAGE,
         Sent = number::SENT,
         Receipt = number::RECEIPT,
         ConversationChanged = number::CONVERSATION_CHANGED,
         CaughtUp = number::CAUGHT_UP,
+        TooFar = number::TOO_FAR,
     }
 );

@@ -113,7 +113,6 @@ wire_frames! {
     0x88 Behind {}
     0x89 Drain { reconnect_after_ms: u32, alternates: Vec<String> }
     0x8a Bye { code: u16, reason: String }
-    0x8b TooFar { request: u32, cursor: Cursor }
     0x8c Done { request: u32 }
     0xc0 Message { conversation: u64, entry: Entry }
     0xc1 Sent {
@@ -123,6 +122,7 @@ wire_frames! {
     0xc2 Receipt { conversation: u64, user: u64, kind: u8, seq: u64 }
     0xc3 ConversationChanged { conversation: u64, change: u8 }
     0xc4 CaughtUp { request: u32, cursor: Cursor }
+    0xc5 TooFar { request: u32, cursor: Cursor }
 }
 
 fn read<T>(payload: &[u8]) -> Result<T, String>

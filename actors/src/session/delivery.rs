@@ -120,10 +120,12 @@ impl Session {
         match page {
             Err(_) => self.pull_failed(now),
             Ok(InboxPage::TooFar { now: cursor }) => {
-                let Some(request) = self.sync.request.take() else { return self.restart(now, out) };
+                let request = self.sync.request.take().unwrap_or(0);
                 self.sync.too_far(cursor);
                 self.note_cursor(now, cursor, out);
-                self.write(ServerFrame::from(TooFar { request, cursor }).to_bytes(), out);
+                let seen = Stamp(cursor.stamp).version();
+                let frame = ServerFrame::from(TooFar { request, cursor });
+                self.emit(frame.to_bytes(), 1, seen, out);
                 self.went_live(now, false, out);
             }
             Ok(InboxPage::Page { pointers, end, more }) => {
@@ -202,17 +204,6 @@ impl Session {
         for batch in held {
             self.deliver(now, &batch, out);
         }
-    }
-
-    /// What the client has not got is gone from the log, and it asked nothing: `TooFar` is not
-    /// counted, so it could be lost with the connection and the hole would stay unseen. In a new
-    /// session the client syncs, and is told for sure.
-    fn restart(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if let Some(conn) = self.conn.take() {
-            self.timers.last_life_ms = now.mono_ms;
-            out.push(Effect::RefuseAttach(conn));
-        }
-        self.end(now, None, out);
     }
 
     /// The client is told a cursor. What it held before is noted in the store, where retention keeps
