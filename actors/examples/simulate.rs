@@ -1,50 +1,146 @@
-//! Runs seeds of the cluster simulation: `simulate --seed S --count N`. See `actors/sim`.
+//! Runs seeds of the cluster simulation: `simulate [--seed S] [--count N] [--log]`.
+//!
+//! One seed is a replay; `--log` tells what happens in it. A seed that fails prints itself, the
+//! commit (of `ROOKERY_COMMIT` at build time) and the command that repeats it. Exit status 1: some
+//! seed failed; 2: the command line is wrong.
 
 #![allow(clippy::print_stdout, reason = "what it finds is for the person who runs it")]
+#![allow(clippy::print_stderr, reason = "so is what is wrong with the command line")]
 
 #[path = "../sim/mod.rs"]
 mod sim;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let (mut seed, mut count, mut log) = (1u64, 1u64, false);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--seed" => seed = args.next().and_then(|v| v.parse().ok()).unwrap_or(seed),
-            "--count" => count = args.next().and_then(|v| v.parse().ok()).unwrap_or(count),
-            "--log" => log = true,
-            _ => {}
+struct Args {
+    seed: u64,
+    count: u64,
+    log: bool,
+}
+
+/// Of all seeds of a run.
+#[derive(Default)]
+struct Sum {
+    failed: u64,
+    events: u64,
+    committed: usize,
+    simulated_ms: u64,
+    coverage: sim::Coverage,
+}
+
+fn args() -> Result<Args, String> {
+    let mut args = Args { seed: 1, count: 1, log: false };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        let mut number = || {
+            let value = given.next().ok_or(format!("{name} needs a number"))?;
+            value.parse::<u64>().map_err(|_| format!("{value} is no number"))
+        };
+        match name.as_str() {
+            "--seed" => args.seed = number()?,
+            "--count" => args.count = number()?,
+            "--log" => args.log = true,
+            other => return Err(format!("{other} is not known")),
         }
     }
-    let started = std::time::Instant::now();
-    let (mut events, mut committed, mut failed) = (0, 0, 0);
-    let mut coverage = sim::Coverage::default();
-    for seed in seed..seed + count {
-        let outcome = sim::run(seed, log);
-        events += outcome.events;
-        committed += outcome.committed;
-        coverage.merge(&outcome.coverage);
-        for line in &outcome.log {
-            println!("{line}");
+    Ok(args)
+}
+
+fn main() -> ExitCode {
+    let args = match args() {
+        Ok(args) => args,
+        Err(why) => {
+            eprintln!("{why}\nusage: simulate [--seed S] [--count N] [--log]");
+            return ExitCode::from(2);
         }
-        if let Some(breach) = outcome.breach {
-            failed += 1;
-            println!("seed {seed} at {} ms: {breach:.600}", outcome.simulated_ms);
+    };
+    let started = Instant::now();
+    let sum = if args.count == 1 { replay(&args) } else { many(&args) };
+    let (reached, all, missed) = sum.coverage.share();
+    println!(
+        "{} seeds from {}, {} failed; {} messages, {} events, {} simulated hours in {:.1} s",
+        args.count,
+        args.seed,
+        sum.failed,
+        sum.committed,
+        sum.events,
+        sum.simulated_ms / 3_600_000,
+        started.elapsed().as_secs_f64()
+    );
+    println!("branches reached: {reached} of {all}; not: {}", words(&missed));
+    if sum.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn replay(args: &Args) -> Sum {
+    let mut sum = Sum::default();
+    let outcome = sim::run(args.seed, args.log);
+    for line in &outcome.log {
+        println!("{line}");
+    }
+    println!("seed {} has the trace {:016x}", args.seed, outcome.trace);
+    sum.add(&outcome);
+    sum
+}
+
+/// All seeds, on as many threads as there are processors; each seed in one.
+fn many(args: &Args) -> Sum {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(args.seed);
+    let end = args.seed.saturating_add(args.count);
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut sum = Sum::default();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return sum;
+                }
+                sum.add(&sim::run(seed, false));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = Sum::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(sum) => all.merge(&sum),
+                // A panic of the code under test is a finding too; it has printed itself.
+                Err(_) => all.failed += 1,
+            }
         }
-        if count == 1 {
+        all
+    })
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &sim::Outcome) {
+        self.events += outcome.events;
+        self.committed += outcome.committed;
+        self.simulated_ms += outcome.simulated_ms;
+        self.coverage.merge(&outcome.coverage);
+        if let Some(breach) = &outcome.breach {
+            self.failed += 1;
+            let seed = outcome.seed;
+            let commit = option_env!("ROOKERY_COMMIT").unwrap_or("unknown");
             println!(
-                "trace {:016x} events {} simulated {} ms",
-                outcome.trace, outcome.events, outcome.simulated_ms
+                "FAILED seed {seed} at {} ms, commit {commit}: {breach}\n  cargo run --release \
+                 -p rookery-actors --example simulate -- --seed {seed} --log",
+                outcome.simulated_ms
             );
         }
     }
-    let (reached, all, missed) = coverage.share();
-    println!(
-        "{count} seeds, {failed} failed, {events} events, {committed} messages, {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
-    println!("branches {reached} of {all}; missed {missed:?}");
-    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+
+    fn merge(&mut self, other: &Self) {
+        self.failed += other.failed;
+        self.events += other.events;
+        self.committed += other.committed;
+        self.simulated_ms += other.simulated_ms;
+        self.coverage.merge(&other.coverage);
+    }
+}
+
+fn words(branches: &[(&str, &str)]) -> String {
+    let words: Vec<String> = branches.iter().map(|(msg, state)| format!("{msg}@{state}")).collect();
+    words.join(" ")
 }

@@ -1,10 +1,10 @@
 //! What goes wrong in the large, what users do, and how everything is mended at the end.
 
+use super::coverage::{Conversations, Presences, Sessions};
 use super::device::Do;
 use super::node::Item;
 use super::world::{Epoch, Event, World};
 use futures_util::FutureExt;
-use rookery_actors::host::{Conversations, Presences, Sessions};
 use rookery_actors::{ConversationMsg, SessionMsg, SessionRef};
 use rookery_protocol::{ClientFrame, UserId, client};
 use rookery_store::{Stamp, slot_of, slot_of_user};

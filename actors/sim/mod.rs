@@ -29,7 +29,9 @@ mod node;
 mod plant;
 mod receive;
 mod rng;
+mod tasks;
 mod truth;
+mod turn;
 mod world;
 
 pub use coverage::Coverage;
@@ -72,7 +74,7 @@ pub fn run(seed: u64, with_log: bool) -> Outcome {
         committed: world.truth.committed(),
         simulated_ms: world.now_ms(),
         breach: world.truth.breach().map(str::to_owned),
-        coverage: world.coverage,
+        coverage: coverage::take(),
         log: world.log.unwrap_or_default(),
     }
 }

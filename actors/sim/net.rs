@@ -1,11 +1,11 @@
 //! Connections of clients as a gateway has them, and copies of hints.
 
+use super::coverage::Sessions;
 use super::device::Link;
 use super::node::{DAWN_MS, Item, Said, SimLine};
 use super::world::{Conn, Event, World};
 use bytes::Bytes;
 use rookery_actors::cluster::NodeId;
-use rookery_actors::host::Sessions;
 use rookery_actors::message::{Attach, Envelope, Identity};
 use rookery_actors::{ConnId, ConversationMsg, PresenceMsg, SessionMsg, SessionRef};
 use rookery_protocol::client::Resume;
@@ -144,7 +144,7 @@ impl World {
         self.tell_session(number, SessionMsg::Detached { conn: ConnId(number), last_life_ms });
     }
 
-    pub(super) fn to_server(&mut self, number: u64, frames: Vec<ClientFrame>) {
+    pub(super) fn reach_server(&mut self, number: u64, frames: Vec<ClientFrame>) {
         let now_us = self.now_us;
         let Some(conn) = self.conns.get_mut(&number).filter(|conn| conn.open && !conn.cut) else {
             return;
@@ -153,7 +153,7 @@ impl World {
         self.tell_session(number, SessionMsg::Frames(ConnId(number), frames));
     }
 
-    pub(super) fn to_client(&mut self, number: u64, frames: &Bytes) {
+    pub(super) fn reach_client(&mut self, number: u64, frames: &Bytes) {
         self.fold(frames.len() as u64);
         let now = self.now_ms();
         self.note(|| {

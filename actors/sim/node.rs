@@ -1,10 +1,10 @@
 //! A node of the simulation: hosts in shards, as the shell has them, without its runtime.
 
+use super::coverage::{Conversations, Presences, Sessions};
 use super::engine::Way;
-use super::world::World;
 use bytes::Bytes;
 use rookery_actors::effect::{Query, QueryResult};
-use rookery_actors::host::{Conversations, Host, Kind, Line, Outlet, Presences, ReplyTo, Sessions};
+use rookery_actors::host::{Host, Kind, Line, Outlet, ReplyTo};
 use rookery_actors::session::Settings;
 use rookery_actors::{ConnId, Envelope, Now};
 use rookery_protocol::{CloseCode, ConversationId, UserId};
@@ -245,12 +245,6 @@ pub trait SimKind: Kind {
     fn shards(node: &mut Node) -> &mut Vec<Shard<Self>>;
     /// Tells of a turn that is due.
     const TURN: fn(usize, u64, usize) -> super::world::Event;
-    /// What happens when one of its actors was lost.
-    fn was_lost(world: &mut World, node: usize, key: Self::Key);
-    /// What an answer of the store is called.
-    fn answer_name(result: &QueryResult) -> &'static str;
-    /// What a message and the actor's state are called.
-    fn names(msg: &Self::Msg, actor: Option<&Self::Actor>) -> (&'static str, &'static str);
 }
 
 /// A shard fails and starts again: its actors are gone, its inbox stays.

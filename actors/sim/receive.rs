@@ -106,17 +106,7 @@ impl Device {
                     self.ask(now, Ask::List, answers);
                 }
             }
-            ServerFrame::TooFar(far) => {
-                self.cursor = Some(far.cursor);
-                self.live = true;
-                self.streamed.clear();
-                self.resyncing = false;
-                for conv in self.convs.values_mut() {
-                    conv.may_gap = true;
-                }
-                self.sync_answered(far.request);
-                self.ask(now, Ask::List, answers);
-            }
+            ServerFrame::TooFar(far) => self.too_far(now, far, answers),
             ServerFrame::ConversationPage(page) => {
                 self.asks.remove(&page.request);
                 for info in page.conversations {
@@ -141,6 +131,18 @@ impl Device {
             | ServerFrame::Drain(_)
             | ServerFrame::Bye(_) => {}
         }
+    }
+
+    fn too_far(&mut self, now: u64, far: server::TooFar, answers: &mut Vec<ClientFrame>) {
+        self.cursor = Some(far.cursor);
+        self.live = true;
+        self.streamed.clear();
+        self.resyncing = false;
+        for conv in self.convs.values_mut() {
+            conv.may_gap = true;
+        }
+        self.sync_answered(far.request);
+        self.ask(now, Ask::List, answers);
     }
 
     fn welcome(
@@ -259,6 +261,9 @@ impl Device {
             (conv.base, conv.head) = (info.head, info.head);
         } else if conv.may_gap {
             conv.fill_to = conv.fill_to.max(info.head);
+        }
+        if conv.fill_to <= conv.head {
+            conv.may_gap = false;
         }
         for (seq, id) in self.strangers.remove(&conversation).unwrap_or_default() {
             if !conv.take(seq, id) {

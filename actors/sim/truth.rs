@@ -200,11 +200,6 @@ impl Truth {
     pub fn committed(&self) -> usize {
         self.places.len()
     }
-
-    /// Whether `user` made this message.
-    pub fn is_placed(&self, id: &ClientMsgId) -> bool {
-        self.places.contains_key(id)
-    }
 }
 
 /// The body of a message: it tells device and number, and is as long as was drawn.

@@ -4,19 +4,17 @@
 //! event is folded into the trace hash.
 
 use super::config::Config;
-use super::coverage::Coverage;
+use super::coverage::{Conversations, Presences, Sessions};
 use super::device::{Device, Do};
 use super::engine::Way;
-use super::node::{DAWN_MS, Desk, Item, Mouth, Node, SimKind};
+use super::node::{DAWN_MS, Item, Mouth, Node};
 use super::rng::Rng;
 use super::truth::{Truth, user_id};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use rookery_actors::ConnId;
-use rookery_actors::host::{Conversations, Presences, Sessions};
 use rookery_actors::message::Envelope;
 use rookery_protocol::client::Resume;
-use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, UserId};
+use rookery_protocol::{ClientFrame, CloseCode, DeviceId, UserId};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::{Account, Outcome, Plan, Slot};
 use std::collections::BTreeMap;
@@ -44,8 +42,8 @@ pub enum Event {
     Report(usize, u64, Vec<Outcome>, Then),
     /// A task goes on.
     Poll(u64),
-    /// A hint reaches a node: from, to, the receiver's life, how often it was passed on.
-    Hint(usize, usize, u64, Envelope, u8),
+    /// A hint reaches a node: which, which of its lives, how often it was passed on.
+    Hint(usize, u64, Envelope, u8),
     /// A client's `Hello` reaches its node.
     Hello(u64),
     /// Frames reach the node.
@@ -101,10 +99,10 @@ pub struct Epoch {
     pub(super) salt: u64,
 }
 
-struct Task {
-    node: usize,
-    life: u64,
-    future: Pin<Box<dyn Future<Output = Deliver>>>,
+pub(super) struct Task {
+    pub(super) node: usize,
+    pub(super) life: u64,
+    pub(super) future: Pin<Box<dyn Future<Output = Deliver>>>,
 }
 
 /// See the module.
@@ -124,8 +122,8 @@ pub struct World {
     pub(super) of_device: Vec<Option<u64>>,
     pub(super) conns: BTreeMap<u64, Conn>,
     next_conn: u64,
-    tasks: BTreeMap<u64, Task>,
-    next_task: u64,
+    pub(super) tasks: BTreeMap<u64, Task>,
+    pub(super) next_task: u64,
     pub(super) mouth: Mouth,
     pub(super) epochs: Vec<Epoch>,
     /// Ways between nodes that are cut.
@@ -134,7 +132,6 @@ pub struct World {
     pub(super) healed_us: Option<u64>,
     pub(super) said_goodbye: bool,
     pub(super) done: bool,
-    pub(super) coverage: Coverage,
     /// The last events in words, when asked for.
     pub(super) log: Option<Vec<String>>,
 }
@@ -166,7 +163,6 @@ impl World {
             healed_us: None,
             said_goodbye: false,
             done: false,
-            coverage: Coverage::default(),
             log: None,
             memory,
             rng,
@@ -285,7 +281,7 @@ impl World {
             | Event::ConversationTurn(node, life, _)
             | Event::PresenceTurn(node, life, _)
             | Event::Report(node, life, ..)
-            | Event::Hint(_, node, life, ..)
+            | Event::Hint(node, life, ..)
             | Event::Adopt(node, life, _) => Some((*node, *life)),
             Event::Poll(task) => self.tasks.get(task).map(|task| (task.node, task.life)),
             Event::Hello(conn) | Event::ToServer(conn, _) | Event::ServerLost(conn) => {
@@ -310,10 +306,10 @@ impl World {
             }
             Event::Report(_, _, outcomes, then) => then(self, outcomes),
             Event::Poll(task) => self.poll(task),
-            Event::Hint(_, node, _, envelope, hops) => self.arrive(node, envelope, hops),
+            Event::Hint(node, _, envelope, hops) => self.arrive(node, envelope, hops),
             Event::Hello(conn) => self.hello(conn),
-            Event::ToServer(conn, frames) => self.to_server(conn, frames),
-            Event::ToClient(conn, frames) => self.to_client(conn, &frames),
+            Event::ToServer(conn, frames) => self.reach_server(conn, frames),
+            Event::ToClient(conn, frames) => self.reach_client(conn, &frames),
             Event::Closed(conn, code) => self.closed(conn, code),
             Event::ClientLost(conn) => self.client_lost(conn),
             Event::ServerLost(conn) => self.server_lost(conn),
@@ -327,100 +323,6 @@ impl World {
             Event::Heal => self.heal(),
             Event::Judge => self.judge(),
         }
-    }
-
-    // ---- tasks ------------------------------------------------------------------------------
-
-    pub(super) fn spawn(&mut self, node: usize, future: impl Future<Output = Deliver> + 'static) {
-        let task = self.next_task;
-        self.next_task += 1;
-        let life = self.nodes.get(node).map_or(0, |node| node.life);
-        self.tasks.insert(task, Task { node, life, future: Box::pin(future) });
-        let wait = self.store_us();
-        self.at(wait, Event::Poll(task));
-    }
-
-    pub(super) fn store_us(&mut self) -> u64 {
-        let most = if self.healed_us.is_some() { 5 } else { self.config.store_ms };
-        self.rng.below(most * 1_000) + 50
-    }
-
-    fn poll(&mut self, number: u64) {
-        let Some(mut task) = self.tasks.remove(&number) else { return };
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match task.future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(deliver) => deliver(self),
-            std::task::Poll::Pending => {
-                let (node, life) = (task.node, task.life);
-                self.tasks.insert(number, task);
-                let submitted = self.nodes.get(node).map(|node| node.way.submitted());
-                let submitted = submitted.unwrap_or_default();
-                if submitted.is_empty() {
-                    let wait = self.store_us();
-                    self.at(wait, Event::Poll(number));
-                }
-                for (plans, done) in submitted {
-                    let then: Then = Box::new(move |world, outcomes| {
-                        done(outcomes);
-                        world.at(0, Event::Poll(number));
-                    });
-                    self.submit(node, life, plans, then);
-                }
-            }
-        }
-    }
-
-    // ---- the store --------------------------------------------------------------------------
-
-    pub(super) fn submit(&mut self, node: usize, life: u64, plans: Vec<Plan>, then: Then) {
-        let wait = self.store_us();
-        self.at(wait, Event::Apply(node, life, plans, then));
-    }
-
-    fn apply(&mut self, node: usize, life: u64, plans: Vec<Plan>, then: Then) {
-        let cut = self.nodes.get(node).is_some_and(|node| node.life == life && node.way.is_cut());
-        let mut outcomes = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let plan = super::plant::at_the_store(plan);
-            outcomes.push(self.decide(cut, plan));
-        }
-        let mut wait = self.store_us();
-        if cut {
-            wait += self.rng.below(2_000_000);
-        }
-        self.at(wait, Event::Report(node, life, outcomes, then));
-    }
-
-    fn decide(&mut self, cut: bool, plan: Plan) -> Outcome {
-        let well = self.healed_us.is_some();
-        let Config { store_busy, store_conflict, store_unresolved, .. } = self.config;
-        let unknown = cut || (!well && self.rng.chance(store_unresolved));
-        if unknown {
-            match self.rng.below(4) {
-                0 if cut => return Outcome::Busy,
-                0 | 1 => {}
-                2 => {
-                    self.truth.apply(plan);
-                }
-                _ => {
-                    let late = self.rng.below(20_000_000);
-                    self.at(late, Event::Late(plan));
-                }
-            }
-            return Outcome::Unresolved;
-        }
-        if !well && self.rng.chance(store_busy) {
-            return Outcome::Busy;
-        }
-        if !well && self.rng.chance(store_conflict) {
-            return Outcome::Conflict;
-        }
-        let outcome = self.truth.apply(plan);
-        self.fold(match outcome {
-            Outcome::Committed { version, .. } => version.0,
-            _ => 1,
-        });
-        outcome
     }
 
     // ---- where things are -------------------------------------------------------------------
@@ -496,135 +398,14 @@ impl World {
         {
             // A copy may come much later than the first.
             let wait = self.rng.below(8_000_000);
-            self.at(wait, Event::Hint(from, to, life, twin, hops));
+            self.at(wait, Event::Hint(to, life, twin, hops));
         }
         if !self.config.hostile_links {
             let last = self.link_us.entry((from, to)).or_default();
             *last = (*last).max(self.now_us + wait);
             wait = *last - self.now_us;
         }
-        self.at(wait, Event::Hint(from, to, life, envelope, hops));
-    }
-
-    // ---- shards -----------------------------------------------------------------------------
-
-    pub(super) fn push<K: SimKind>(&mut self, at: usize, shard: usize, item: Item<K>) {
-        let Some(node) = self.nodes.get_mut(at).filter(|node| node.up) else { return };
-        let life = node.life;
-        let Some(held) = K::shards(node).get_mut(shard) else { return };
-        held.inbox.push(item);
-        if !std::mem::replace(&mut held.scheduled, true) {
-            let wait = self.rng.below(500) + 1;
-            self.at(wait, K::TURN(at, life, shard));
-        }
-    }
-
-    fn turn<K: SimKind>(&mut self, at: usize, number: usize) {
-        let well = self.healed_us.is_some();
-        let Some(node) = self.nodes.get_mut(at) else { return };
-        let (now, life, began) = (node.now(self.now_us), node.life, node.began_us);
-        let Some(shard) = K::shards(node).get_mut(number) else { return };
-        shard.scheduled = false;
-        let mut desk = Desk::new();
-        for item in std::mem::take(&mut shard.inbox) {
-            let host = &mut shard.host;
-            match item {
-                Item::Tell(key, msg) => {
-                    self.coverage.reached(K::names(&msg, host.actor(key)));
-                    let panics = !well && self.rng.chance(self.config.panic);
-                    if panics && host.actor(key).is_some() {
-                        host.lose(now, key, &mut desk);
-                    } else {
-                        host.tell(now, key, msg, None, &mut desk);
-                    }
-                }
-                Item::Attach(key, msg, line) => {
-                    self.coverage.reached(K::names(&msg, host.actor(key)));
-                    host.tell(now, key, msg, Some(line), &mut desk);
-                }
-                Item::Answer(to, result) => {
-                    if let Some(actor) = host.actor(to.key) {
-                        let state = K::names(&K::wake(), Some(actor)).1;
-                        self.coverage.reached((K::answer_name(&result), state));
-                    }
-                    host.answered(now, to, result, &mut desk);
-                }
-                Item::Outcomes(outcomes) => {
-                    for (to, outcome) in outcomes {
-                        if let (Some(msg), Some(actor)) =
-                            (K::committed(to.token, outcome), host.actor(to.key))
-                        {
-                            self.coverage.reached(K::names(&msg, Some(actor)));
-                        }
-                        host.committed(now, to, outcome, &mut desk);
-                    }
-                }
-                Item::Taken(slot, result) => host.taken(now, slot, result, &mut desk),
-                Item::Each(choose) => host.each(now, |key, _| choose(key), &mut desk),
-            }
-        }
-        if shard.host.next_tick().is_some_and(|at| at <= now.mono_ms) {
-            shard.host.tick(now, &mut desk);
-        }
-        let next = shard.host.next_tick().map(|at_ms| began + at_ms * 1_000 + 1_000);
-        if let Some(next) = next
-            && shard.armed.is_none_or(|armed| next < armed || armed <= self.now_us)
-        {
-            shard.armed = Some(next);
-            self.at(next.saturating_sub(self.now_us), K::TURN(at, life, number));
-        }
-        self.end_turn(at, life, number, desk);
-    }
-
-    fn end_turn<K: SimKind>(&mut self, at: usize, life: u64, shard: usize, desk: Desk<K>) {
-        for (key, msg) in desk.later {
-            self.push::<K>(at, shard, Item::Tell(key, msg));
-        }
-        if !desk.plans.is_empty() {
-            let (owners, plans): (Vec<_>, Vec<_>) = desk.plans.into_iter().unzip();
-            let then: Then = Box::new(move |world, outcomes| {
-                let outcomes = owners.into_iter().zip(outcomes).collect();
-                world.push::<K>(at, shard, Item::Outcomes(outcomes));
-            });
-            self.submit(at, life, plans, then);
-        }
-        for (to, query) in desk.asked {
-            let candidate = ConversationId(self.rng.next());
-            let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
-            self.spawn(at, async move {
-                let result = rookery_actors::query::run(&store, query, candidate).await;
-                Box::new(move |world: &mut Self| {
-                    world.push::<K>(at, shard, Item::Answer(to, result));
-                }) as Deliver
-            });
-        }
-        for slot in desk.slots {
-            let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
-            let owner = rookery_store::Owner { node: at as u64, incarnation: life };
-            self.spawn(at, async move {
-                let taken = store.take_over(slot, owner).await;
-                Box::new(move |world: &mut Self| {
-                    world.push::<K>(at, shard, Item::Taken(slot, taken));
-                }) as Deliver
-            });
-        }
-        for key in desk.lost {
-            self.note(|| format!("node {at}: {} {key:?} panicked", K::NAME));
-            K::was_lost(self, at, key);
-        }
-        for envelope in desk.told {
-            self.note(|| format!("node {at}: {envelope:.240?}"));
-            self.route(at, envelope, 0);
-        }
-        self.speak();
-    }
-
-    /// What sessions wrote goes on its way.
-    pub(super) fn speak(&mut self) {
-        let said = std::mem::take(&mut *self.mouth.borrow_mut());
-        for (ConnId(conn), said) in said {
-            self.said(conn, said);
-        }
+        self.at(wait, Event::Hint(to, life, envelope, hops));
     }
 
     pub(super) fn next_conn(&mut self) -> u64 {

@@ -32,16 +32,18 @@ pub enum Bug {
     HubForgotten,
     /// The cursor moves although the pull was cut short.
     CursorRunsAhead,
-    /// Batches that came during a pull are forgotten.
-    HeldForgotten,
+    /// Delivery starts, and the client is not told.
+    SyncUnanswered,
     /// A fence is kept although it was found stale.
     FenceKept,
     /// A send that was refused stays in the way of its retry.
     RefusedRemembered,
     /// The head is not moved back to the truth after a commit: two batches get one place.
     HeadNotMoved,
-    /// A user shows as offline when any of the devices goes.
-    OfflineTooSoon,
+    /// Marks whose write failed are not written again.
+    MarksForgotten,
+    /// A conversation that is lost leaves its fence to its successor.
+    FenceOfTheLost,
 }
 
 impl Bug {
@@ -60,11 +62,11 @@ impl Bug {
         Self::ReplaySkips,
         Self::HubForgotten,
         Self::CursorRunsAhead,
-        Self::HeldForgotten,
+        Self::SyncUnanswered,
         Self::FenceKept,
         Self::RefusedRemembered,
         Self::HeadNotMoved,
-        Self::OfflineTooSoon,
+        Self::FenceOfTheLost,
     ];
 }
 

@@ -206,3 +206,35 @@ fn every_limit_is_inclusive_and_a_step_beyond_is_refused() {
         assert_eq!(loaded.is_ok(), good, "{name:?}: {loaded:?}");
     }
 }
+
+#[test]
+fn a_member_of_a_cluster_needs_a_store_to_share_and_a_port_others_can_know() {
+    let member = "[cluster]\nname = \"chat\"\n";
+    let shared = format!("{member}[store]\nengine = \"shared\"\n");
+    assert_eq!(from_file("member.toml", &shared).unwrap().cluster.name.as_deref(), Some("chat"));
+    let alone = from_file("embedded.toml", member).unwrap_err().to_string();
+    assert!(alone.contains("store.engine"), "{alone}");
+    let any = format!("{member}listen = \"127.0.0.1:0\"\n[store]\nengine = \"shared\"\n");
+    let any = from_file("any-port.toml", &any).unwrap_err().to_string();
+    assert!(any.contains("cluster.listen"), "{any}");
+    let hasty = from_file("hasty.toml", "[cluster]\nsuspicion_ms = 2000\n").unwrap_err();
+    assert!(hasty.to_string().contains("three renewals"), "{hasty}");
+}
+
+#[test]
+fn names_and_addresses_of_a_cluster_are_held_to_their_form() {
+    for (key, bad) in [
+        ("name", "-a"),
+        ("zone", "a_b"),
+        ("advertise", "host"),
+        ("advertise", "host:0"),
+        ("endpoint", "http://a"),
+        ("certificates", ""),
+    ] {
+        let text = format!("[cluster]\n{key} = \"{bad}\"\n");
+        let fault = from_file("form.toml", &text).unwrap_err().to_string();
+        assert!(fault.contains(&format!("cluster.{key}")), "{key} {bad}: {fault}");
+    }
+    let good = "[cluster]\nadvertise = \"node-1:7300\"\nendpoint = \"wss://a/v1/ws\"\n";
+    assert!(from_file("good.toml", good).is_ok());
+}

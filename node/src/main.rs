@@ -19,10 +19,17 @@ const CANNOT_START: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    let process = match Cli::parse().job() {
-        Job::Process(process) => process,
-        Job::Tool(tool) => return tool.run(),
+    let ended = match Cli::parse().job() {
+        Job::Process(process) => serve(process),
+        Job::Tool(tool) => tool.run(),
     };
+    // Nothing uses the store any more, and its network thread may not outlive `main`.
+    #[cfg(feature = "fdb")]
+    rookery_store::fdb::stop_network();
+    ended
+}
+
+fn serve(process: Process) -> ExitCode {
     let is_store = matches!(process, Process::Store(_));
     let loaded = match process.configuration(std::env::vars_os()) {
         Ok(loaded) => loaded,
@@ -36,15 +43,11 @@ fn main() -> ExitCode {
         raise_file_limit(loaded.config.limits.max_connections);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = match runtime {
+    match runtime {
         Ok(runtime) if is_store => runtime.block_on(run_store(loaded.config)),
         Ok(runtime) => runtime.block_on(run(loaded.config)),
         Err(error) => fail(CANNOT_START, &format!("can't start threads: {error}")),
-    };
-    // Nothing uses the store any more, and its network thread may not outlive `main`.
-    #[cfg(feature = "fdb")]
-    rookery_store::fdb::stop_network();
-    ended
+    }
 }
 
 async fn run(config: Config) -> ExitCode {

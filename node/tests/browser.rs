@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a helper that fails fails its test"
 )]
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
 mod support;
 

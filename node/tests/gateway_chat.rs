@@ -158,6 +158,52 @@ async fn history_of_any_size_arrives_whole() {
 }
 
 #[tokio::test]
+async fn history_goes_both_ways_and_unread_counts_follow_the_marks() {
+    let talk = Talk::start().await;
+    let (mut ada, _) = Client::live(&talk.running, &talk.ada).await;
+    let (mut bob, _) = Client::live(&talk.running, &talk.bob).await;
+    for at in 0..6 {
+        let request = ada.say(talk.conversation, &format!("{at}")).await;
+        ada.sent(request).await;
+    }
+    for (anchor, direction, limit, expected, more) in [
+        (0, Direction::Before, 2, vec![5, 6], true),
+        (5, Direction::Before, 3, vec![2, 3, 4], true),
+        (3, Direction::Before, 10, vec![1, 2], false),
+        (0, Direction::After, 2, vec![1, 2], true),
+        (4, Direction::After, 10, vec![5, 6], false),
+        (6, Direction::After, 10, vec![], false),
+    ] {
+        let request = bob.request();
+        let conversation = talk.conversation;
+        bob.send(History { request, conversation, anchor, direction, limit }).await;
+        let ServerFrame::HistoryPage(page) = bob.answer(request).await else { panic!() };
+        let seqs: Vec<u64> = page.entries.iter().map(|entry| entry.seq).collect();
+        assert_eq!((seqs, page.more, page.head), (expected, more, 6), "{anchor} {direction:?}");
+    }
+    let unread = |page: &rookery_protocol::server::ConversationPage, user| {
+        let info = &page.conversations[0];
+        let member = info.members.iter().find(|member| member.user == user).unwrap();
+        info.head - member.read
+    };
+    let page = bob.conversations().await;
+    assert_eq!(unread(&page, talk.bob.user), 6);
+    let mark = Mark { conversation: talk.conversation, kind: MarkKind::Read, seq: 4 };
+    bob.send(mark).await;
+    // The user's own devices hear of it too, once it is durable.
+    let moved = |frame: &ServerFrame| match frame {
+        ServerFrame::Receipt(r) => (r.user == talk.bob.user && r.seq == 4).then_some(()),
+        _ => None,
+    };
+    bob.until(moved).await;
+    assert_eq!(unread(&bob.conversations().await, talk.bob.user), 2);
+    // A smaller mark moves nothing back.
+    bob.send(Mark { seq: 1, ..mark }).await;
+    bob.assert_alive().await;
+    assert_eq!(unread(&bob.conversations().await, talk.bob.user), 2);
+}
+
+#[tokio::test]
 async fn a_stranger_neither_reads_nor_writes() {
     let talk = Talk::start().await;
     let eve = User::sign_up(&talk.running, "eve").await;

@@ -9,7 +9,7 @@
 
 mod support;
 
-use rookery_protocol::client::{Leave, SetTyping, Unwatch, Watch};
+use rookery_protocol::client::{Hello, Leave, Resume, SetTyping, Unwatch, Watch};
 use rookery_protocol::server::Presence;
 use rookery_protocol::{ConversationId, ServerFrame, Status, UserId};
 use support::Running;
@@ -90,6 +90,11 @@ async fn a_lost_connection_shows_as_offline_only_after_the_grace_time() {
     drop(bob);
     assert_eq!(place.news().await.status, Status::Offline);
     assert!(gone.elapsed().as_millis() >= 1_000, "{:?}", gone.elapsed());
+    // Then it's too late: who comes back gets a session of its own.
+    let mut bob = Client::connect(&place.running).await;
+    let resume = Resume { session: welcome.session, secret: welcome.secret, received: 0 };
+    bob.send(Hello { resume: Some(resume), ..place.bob.hello() }).await;
+    assert!(!bob.welcome().await.resumed);
 }
 
 #[tokio::test]

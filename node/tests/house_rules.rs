@@ -29,7 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows of tests alone: a node is tested through the client library, as its users drive it; the
-/// actors' tests name their own crate for its poison, which no other build has.
+/// actors' tests and the simulation need their own crate with poison and with bugs that can be
+/// planted, which no other build has.
 const TEST_ARROWS: &[(&str, &str)] =
     &[("rookery-node", "rookery-client"), ("rookery-actors", "rookery-actors")];
 

@@ -17,9 +17,10 @@ use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::{AnyEngine, Op, Outcome, Plan, Store, keys};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use support::process::{Ready, rookery};
 use support::{Running, config, credentials, post, send};
 use tempfile::TempDir;
 
@@ -27,14 +28,7 @@ const PASSWORD: &str = "correct horse";
 
 /// Exit code, stdout, stderr.
 fn tool(args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rookery"));
-    command.stdin(Stdio::null()).args(args);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ROOKERY_") {
-            command.env_remove(name);
-        }
-    }
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = rookery().args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -152,6 +146,27 @@ async fn a_store_without_a_node_is_checked_backed_up_and_moved() {
     refused(&["migrate", "--from", &from, "--to", &to], "the target is not empty");
     refused(&["migrate", "--from", &from, "--to", &from], "the same store");
     done(&["store", "check", "--store", &to]);
+    can_log_in(&target, &["ada", "bob"]).await;
+}
+
+#[tokio::test]
+async fn a_store_moves_into_a_stores_process_and_is_worked_on_while_that_runs() {
+    let dir = stopped_node(&["ada", "bob"]).await;
+    let place = tempfile::tempdir().unwrap();
+    let (socket, file) = (place.path().join("s"), place.path().join("file"));
+    let mut command = rookery();
+    command.arg("store").arg("--data").arg(place.path().join("data"));
+    let _process = Ready::start({
+        command.arg("--socket").arg(&socket);
+        command
+    });
+    let (from, to) =
+        (format!("embedded:{}", text(dir.path())), format!("shared:{}", text(&socket)));
+    done(&["migrate", "--from", &from, "--to", &to]);
+    done(&["store", "check", "--store", &to]);
+    done(&["backup", text(&file), "--store", &to]);
+    let target = place.path().join("restored");
+    done(&["restore", text(&file), "--data", text(&target)]);
     can_log_in(&target, &["ada", "bob"]).await;
 }
 

@@ -66,6 +66,43 @@ fn every_value_has_exactly_these_bytes() {
         ),
         (encode(&FamilyRow { hashes: vec![hash] }), format!("01 01 {cc}")),
         (encode(&FenceRow { node: 1, incarnation: 2, epoch: 3 }), "01 01 02 03".into()),
+        (encode(&InstallationRow { inbox_epoch: 2 }), "01 02".into()),
+        (encode(&SigningRow { seed: hash }), format!("01 {cc}")),
+        (encode(&RetentionRow { keep_ms: 300 }), "01 fb2c01".into()),
+        // version, source, phase, last key, rows
+        (
+            encode(&TransferRow { source: 1, phase: 2, last_key: b"mx", rows: 3 }),
+            "01 01 02 026d78 03".into(),
+        ),
+    ];
+    assert_bytes(golden);
+}
+
+fn assert_bytes(golden: impl IntoIterator<Item = (Bytes, String)>) {
+    for (value, wanted) in golden {
+        assert_eq!(hex(value), wanted.replace(' ', ""));
+    }
+}
+
+#[test]
+fn values_that_are_compared_as_bytes_are_big_endian() {
+    let golden = [
+        (Bytes::copy_from_slice(&encode_rising(258)), "01 0000000000000102".into()),
+        (
+            Bytes::copy_from_slice(&encode_inbox_floor(2, Stamp::new(Version(258), 3, 4))),
+            "01 00000002 0000000000000102 0003 0004".into(),
+        ),
+        (
+            Bytes::copy_from_slice(&encode_device_cursor(2, Stamp::new(Version(258), 3, 4), 5)),
+            "01 00000002 0000000000000102 0003 0004 0000000000000005".into(),
+        ),
+    ];
+    assert_bytes(golden);
+}
+
+#[test]
+fn the_rows_of_a_clusters_members_have_exactly_these_bytes() {
+    let golden = [
         // version, name, incarnation, state, counter, link, endpoint, zone, capacity, sessions, lag
         (
             encode(&LeaseRow {
@@ -83,26 +120,9 @@ fn every_value_has_exactly_these_bytes() {
             "01 026e31 02 01 03 016c 0165 00 04 05 06".into(),
         ),
         (encode(&EpochRow { cluster: "c", epoch: 7 }), "01 0163 07".into()),
-        (encode(&InstallationRow { inbox_epoch: 2 }), "01 02".into()),
-        (encode(&SigningRow { seed: hash }), format!("01 {cc}")),
-        (encode(&RetentionRow { keep_ms: 300 }), "01 fb2c01".into()),
-        // version, source, phase, last key, rows
-        (
-            encode(&TransferRow { source: 1, phase: 2, last_key: b"mx", rows: 3 }),
-            "01 01 02 026d78 03".into(),
-        ),
-        // Big-endian, because these are compared as bytes.
-        (Bytes::copy_from_slice(&encode_rising(258)), "01 0000000000000102".into()),
-        (
-            Bytes::copy_from_slice(&encode_inbox_floor(2, Stamp::new(Version(258), 3, 4))),
-            "01 00000002 0000000000000102 0003 0004".into(),
-        ),
-        (
-            Bytes::copy_from_slice(&encode_device_cursor(2, Stamp::new(Version(258), 3, 4), 5)),
-            "01 00000002 0000000000000102 0003 0004 0000000000000005".into(),
-        ),
     ];
     for (value, wanted) in golden {
+        let wanted: String = wanted;
         assert_eq!(hex(value), wanted.replace(' ', ""));
     }
 }

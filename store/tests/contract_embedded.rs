@@ -6,7 +6,8 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is how they fail"
+    clippy::print_stdout,
+    reason = "helpers of tests; a panic is how they fail, and a skipped one says why"
 )]
 
 mod contract {

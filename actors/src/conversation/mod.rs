@@ -21,11 +21,13 @@ mod batch;
 mod ending;
 mod marks;
 mod queue;
+mod state;
 
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{
-    ConversationMsg, Envelope, Outgoing, PresenceMsg, SendAnswer, SessionMsg, SessionRef,
+    Batch, ConversationMsg, Envelope, Outgoing, PresenceMsg, SendAnswer, SessionMsg, SessionRef,
 };
+use crate::plant::{self, Bug};
 use crate::time::Now;
 use marks::Marks;
 use queue::{Admission, SendQueue};
@@ -137,38 +139,10 @@ impl Conversation {
         }
     }
 
-    /// Whether anything is under way or waits to be written.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        let ready = match &self.phase {
-            Phase::Ready(ready) => ready.in_flight.is_some() || ready.marks.is_busy(),
-            Phase::Cold => false,
-            Phase::Fencing | Phase::Loading(_) => true,
-        };
-        ready || !self.queue.is_empty()
-    }
-
     /// Who waits for an answer to a send, and to which.
     #[must_use]
     pub fn waiting(&self) -> Vec<(SessionRef, ClientMsgId)> {
         self.queue.asked()
-    }
-
-    /// The names of [`Conversation::state`].
-    pub const STATES: &'static [&'static str] =
-        &["c:cold", "c:fencing", "c:loading", "c:ready", "c:appending", "c:marking"];
-
-    /// Its state in a word, for whoever looks on.
-    #[must_use]
-    pub fn state(&self) -> &'static str {
-        match &self.phase {
-            Phase::Cold => "c:cold",
-            Phase::Fencing => "c:fencing",
-            Phase::Loading(_) => "c:loading",
-            Phase::Ready(ready) if ready.in_flight.is_some() => "c:appending",
-            Phase::Ready(ready) if ready.marks.is_busy() => "c:marking",
-            Phase::Ready(_) => "c:ready",
-        }
     }
 
     fn touch(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -195,7 +169,7 @@ impl Conversation {
                 // Made before this activation loaded, or before what it has forgotten: another copy
                 // may be in already, whatever the client says.
                 let old = send.seen < ready.loaded.max(self.queue.forgotten());
-                let retry = send.retry || old;
+                let retry = (send.retry || old) && !plant::is(Bug::NoDedupe);
                 self.queue.admit(send, retry.then_some(lookup))
             }
             // Who is a member, and what was sent before, is looked at once it is loaded.
@@ -346,8 +320,9 @@ impl Conversation {
             return;
         }
         let time_ms = now.unix_ms.max(ready.head_time_ms);
-        let entries =
-            self.queue.next_batch(ready.head + 1, time_ms, MAX_BATCH_ENTRIES, MAX_BATCH_BYTES);
+        let skip = plant::is(Bug::SkippedSeq) && ready.head % 5 == 3;
+        let first_seq = ready.head + 1 + u64::from(skip);
+        let entries = self.queue.next_batch(first_seq, time_ms, MAX_BATCH_ENTRIES, MAX_BATCH_BYTES);
         if entries.is_empty() {
             return;
         }
@@ -355,12 +330,16 @@ impl Conversation {
         let plan = append::plan(&Append {
             conversation: self.id,
             fence: &ready.fence,
-            first_seq: ready.head + 1,
+            first_seq,
             entries: &entries,
             members: &ready.members,
             touch_activity,
             inbox_epoch: ready.inbox_epoch,
         });
+        if plant::is(Bug::AckBeforeCommit) {
+            let batch = Arc::new(batch::encode(self.id, &entries, ready.fence.version));
+            ready.announce(&batch, out);
+        }
         ready.in_flight = Some(InFlight { entries, touched_activity: touch_activity });
         out.push(Effect::Commit { token: TOKEN_APPEND, plan });
     }
@@ -372,23 +351,25 @@ impl Conversation {
             Outcome::Committed { version, .. } => {
                 ready.fence.confirmed(version);
                 let batch = Arc::new(batch::encode(self.id, &in_flight.entries, version));
-                ready.head = batch.last();
+                if !plant::is(Bug::HeadNotMoved) {
+                    ready.head = batch.last();
+                }
                 if let Some(last) = in_flight.entries.last() {
                     ready.head_time_ms = last.time_ms;
                     if in_flight.touched_activity {
                         ready.active_written_ms = last.time_ms;
                     }
                 }
-                for member in &ready.members {
-                    let deliver = PresenceMsg::Deliver(Arc::clone(&batch));
-                    out.push(Effect::Tell(Envelope::Presence(*member, deliver)));
-                }
+                ready.announce(&batch, out);
                 for entry in &in_flight.entries {
                     // Who writes has read what was there.
                     ready.mark(now, entry.sender, MarkKind::Read, entry.seq, out);
                 }
                 self.queue.committed(&in_flight.entries, version);
                 self.pump(now, out);
+            }
+            Outcome::Unresolved if plant::is(Bug::UnknownIsFailed) => {
+                self.fail_batch(&in_flight, ErrorCode::StoreUnavailable, out);
             }
             Outcome::Busy => {
                 self.fail_batch(&in_flight, ErrorCode::StoreUnavailable, out);
@@ -470,6 +451,13 @@ impl Conversation {
 }
 
 impl Ready {
+    fn announce(&self, batch: &Arc<Batch>, out: &mut Vec<Effect>) {
+        for member in &self.members {
+            let deliver = PresenceMsg::Deliver(Arc::clone(batch));
+            out.push(Effect::Tell(Envelope::Presence(*member, deliver)));
+        }
+    }
+
     fn mark(&mut self, now: Now, user: UserId, kind: MarkKind, seq: u64, out: &mut Vec<Effect>) {
         if self.marks.raise(user, kind, seq, now.mono_ms + MARKS_DELAY_MS)
             && let Some(due) = self.marks.due_at()

@@ -400,7 +400,8 @@ impl ActorSystem {
             inbox.push(Item::Each(Arc::new(|_, _: &_| Some(ConversationMsg::Flush))));
         }
         self.drained(&self.shared.conversations).await;
-        self.drained_presence().await;
+        // Hubs end by themselves once their last session's end is written; watchers are gone.
+        self.drained(&self.shared.presences).await;
         self.leave().await;
         if let Err(error) = self.root.get_cell().stop_and_wait(None, None).await {
             tracing::warn!(%error, "the supervision tree had ended before");
@@ -416,11 +417,6 @@ impl ActorSystem {
         if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
             tracing::warn!("the node could not give its lease back in time");
         }
-    }
-
-    /// Hubs end by themselves once their last session's end is written; watchers are gone.
-    async fn drained_presence(&self) {
-        self.drained(&self.shared.presences).await;
     }
 
     /// Waits, for a bounded time, until the shards host nobody any more.

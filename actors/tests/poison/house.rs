@@ -147,7 +147,7 @@ impl Device {
                         }
                     }
                 }
-                Event::Lost => self.attach_anew(),
+                Event::Lost | Event::Refused => self.attach_anew(),
                 other => panic!("{other:?}"),
             }
         }

@@ -49,7 +49,7 @@ impl Driver {
                 let (_, port) = line.split_once("successfully on port ")?;
                 port.trim_end_matches('.').parse().ok()
             })
-            .expect("chromedriver did not say its port");
+            .unwrap_or_else(|| panic!("chromedriver did not say its port"));
         // What it says later must have somewhere to go.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), chromium })
@@ -274,7 +274,9 @@ impl Drop for Browser<'_> {
         // The browser ends with its session; the driver alone would leave it behind.
         let path = format!("/session/{}", self.session);
         if let Err((error, message)) = self.driver.command("DELETE", &path, None) {
-            eprintln!("a browser did not end: {error}: {message}");
+            // Nothing may panic here: the test may be doing so already.
+            let _nobody_reads =
+                writeln!(std::io::stderr(), "a browser did not end: {error} {message}");
         }
     }
 }

@@ -183,9 +183,8 @@ pub struct Reader<R> {
     last_key: Bytes,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one for each file that is read")]
 enum Summed {
-    Counting(Tally),
+    Counting(Box<Tally>),
     Ended(Totals),
 }
 
@@ -228,7 +227,7 @@ impl<R: Read> Reader<R> {
         if format != FORMAT || fields.get_u64_le() != xxh3_64(&summed) {
             return Err(FileError::Damaged("its header".to_owned()));
         }
-        let tally = Summed::Counting(Tally::default());
+        let tally = Summed::Counting(Box::default());
         Ok(Self { source, header, part: 0, tally, last_key: Bytes::new() })
     }
 
