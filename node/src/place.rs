@@ -3,13 +3,13 @@
 //! ```text
 //! embedded:DIR     the data directory of a node, or the store inside it
 //! shared:SOCKET    the socket of a store's process (`rookery store`)
-//! fdb:CLUSTERFILE  a FoundationDB cluster; with another prefix than the default, `#PREFIX` behind
+//! fdb:FILE         a FoundationDB cluster, by its cluster file; another prefix: fdb:FILE#PREFIX
 //! ```
 //!
 //! An engine of its own process or cluster gets a line here, a variant of [`Place`] and an arm of
 //! [`Place::open`]; nothing else of the tools knows the engines.
 
-use crate::store::{self, OpenError, Store};
+use crate::store::{OpenError, Store, open_fdb};
 use rookery_cluster_config::{Config, Engine};
 use rookery_store::ReadError;
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
@@ -17,9 +17,6 @@ use rookery_store::shared::{SharedConfig, SharedEngine};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// What a store's keys in FoundationDB begin with unless it is told otherwise.
-const DEFAULT_PREFIX: &str = "rookery";
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,16 +26,12 @@ pub enum Place {
     /// The socket of a store's process.
     Shared(PathBuf),
     /// A FoundationDB cluster.
-    Fdb(FdbPlace),
-}
-
-/// Where a store is in FoundationDB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FdbPlace {
-    /// The cluster file; `None`: what FoundationDB's environment and packages say.
-    pub cluster_file: Option<PathBuf>,
-    /// What the store's keys begin with.
-    pub prefix: String,
+    Fdb {
+        /// Its cluster file; `None`: `FDB_CLUSTER_FILE`, or the packages' own.
+        cluster_file: Option<PathBuf>,
+        /// What the installation's keys begin with.
+        prefix: String,
+    },
 }
 
 /// Why a store can't be opened. Its text names the remedy.
@@ -82,10 +75,13 @@ impl FromStr for Place {
         match text.split_once(':') {
             Some(("embedded", dir)) if !dir.is_empty() => Ok(Self::Embedded(inside(dir.into()))),
             Some(("shared", socket)) if !socket.is_empty() => Ok(Self::Shared(socket.into())),
-            Some(("fdb", place)) if !place.is_empty() => {
-                let (file, prefix) = place.split_once('#').unwrap_or((place, DEFAULT_PREFIX));
-                let cluster_file = Some(file).filter(|file| !file.is_empty()).map(PathBuf::from);
-                Ok(Self::Fdb(FdbPlace { cluster_file, prefix: prefix.to_owned() }))
+            Some(("fdb", place)) => {
+                let (file, prefix) = match place.rsplit_once('#') {
+                    Some((file, prefix)) => (file, prefix.to_owned()),
+                    None => (place, rookery_cluster_config::Store::default().prefix),
+                };
+                let cluster_file = (!file.is_empty()).then(|| file.into());
+                Ok(Self::Fdb { cluster_file, prefix })
             }
             _ => Err("expected embedded:DIR, shared:SOCKET or fdb:CLUSTERFILE".to_owned()),
         }
@@ -97,7 +93,7 @@ impl fmt::Display for Place {
         match self {
             Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
             Self::Shared(socket) => write!(f, "shared:{}", socket.display()),
-            Self::Fdb(FdbPlace { cluster_file, prefix }) => {
+            Self::Fdb { cluster_file, prefix } => {
                 let file = cluster_file.as_deref().unwrap_or(Path::new(""));
                 write!(f, "fdb:{}#{prefix}", file.display())
             }
@@ -122,10 +118,10 @@ impl Place {
         match config.store.engine {
             Engine::Embedded => Self::Embedded(config.store_dir()),
             Engine::Shared => Self::Shared(config.store_socket()),
-            Engine::Fdb => Self::Fdb(FdbPlace {
+            Engine::Fdb => Self::Fdb {
                 cluster_file: config.store.cluster_file.clone(),
                 prefix: config.store.prefix.clone(),
-            }),
+            },
         }
     }
 
@@ -135,7 +131,7 @@ impl Place {
     pub fn control_dir(&self) -> Option<&Path> {
         match self {
             Self::Embedded(dir) => Some(dir),
-            Self::Shared(_) | Self::Fdb(_) => None,
+            Self::Shared(_) | Self::Fdb { .. } => None,
         }
     }
 
@@ -146,7 +142,7 @@ impl Place {
     pub fn open(&self) -> Result<Store, PlaceError> {
         match self {
             Self::Embedded(dir) if !holds_store(dir) => Err(PlaceError::Missing(dir.clone())),
-            Self::Embedded(_) | Self::Shared(_) | Self::Fdb(_) => self.open_or_create(),
+            Self::Embedded(_) | Self::Shared(_) | Self::Fdb { .. } => self.open_or_create(),
         }
     }
 
@@ -167,9 +163,9 @@ impl Place {
                 let engine = engine.map_err(|error| PlaceError::Open(OpenError::Shared(error)))?;
                 Ok(Store::new(engine.into()))
             }
-            Self::Fdb(place) => {
-                let engine = store::open_fdb(place.cluster_file.as_deref(), &place.prefix);
-                Ok(Store::new(engine.map_err(PlaceError::Open)?))
+            Self::Fdb { cluster_file, prefix } => {
+                let engine = open_fdb(cluster_file.clone(), prefix.clone());
+                engine.map(Store::new).map_err(PlaceError::Open)
             }
         }
     }
@@ -189,6 +185,8 @@ mod tests {
         let place: Place = "fdb:/etc/fdb.cluster".parse().unwrap();
         assert_eq!(place.to_string(), "fdb:/etc/fdb.cluster#rookery");
         assert_eq!(place.to_string().parse(), Ok(place));
+        let cluster_file = None;
+        assert_eq!("fdb:#eu".parse(), Ok(Place::Fdb { cluster_file, prefix: "eu".into() }));
         for wrong in ["", "embedded", "embedded:", "redis:/x", "/data"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }

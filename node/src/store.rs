@@ -5,7 +5,7 @@ use rookery_store::embedded::{self, EmbeddedConfig, EmbeddedEngine, Health};
 use rookery_store::engine::AnyEngine;
 use rookery_store::shared::{ConnectError, SharedConfig, SharedEngine};
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest write that senders wait for: with it they are refused within two seconds.
@@ -14,14 +14,14 @@ const STALL: Duration = Duration::from_millis(1500);
 /// The store on any of its engines.
 pub type Store = rookery_store::Store<AnyEngine>;
 
-/// Why the store can't be used. Its text is one line and names the remedy.
+/// Why the store can't be used. Its text names the remedy.
 #[derive(Debug)]
 pub enum OpenError {
     /// Its directory can't be opened.
     Embedded(embedded::OpenError),
     /// Its process can't be reached.
     Shared(ConnectError),
-    /// The FoundationDB cluster can't be used.
+    /// Its FoundationDB cluster can't be used.
     #[cfg(feature = "fdb")]
     Fdb(rookery_store::fdb::OpenError),
     /// This binary was built without the engine.
@@ -55,44 +55,48 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Opens the store. Blocks for as long as its journal takes to replay, or its process or cluster to
-/// answer.
+/// Opens the store. Blocks for as long as its journal takes to replay, or its process or
+/// cluster to answer.
 ///
 /// # Errors
 /// [`OpenError`].
 pub fn open(config: &Config) -> Result<Store, OpenError> {
-    let engine = match config.store.engine {
-        Engine::Embedded => open_embedded(config).map_err(OpenError::Embedded)?.into(),
+    match config.store.engine {
+        Engine::Embedded => {
+            let engine = open_embedded(config).map_err(OpenError::Embedded)?;
+            Ok(Store::new(engine.into()))
+        }
         Engine::Shared => {
             let shared = SharedConfig::new(config.store_socket());
-            SharedEngine::open(&shared).map_err(OpenError::Shared)?.into()
+            let engine = SharedEngine::open(&shared).map_err(OpenError::Shared)?;
+            Ok(Store::new(engine.into()))
         }
-        Engine::Fdb => open_fdb(config.store.cluster_file.as_deref(), &config.store.prefix)?,
-    };
-    Ok(Store::new(engine))
+        Engine::Fdb => {
+            let rookery_cluster_config::Store { cluster_file, prefix, .. } = config.store.clone();
+            open_fdb(cluster_file, prefix).map(Store::new)
+        }
+    }
 }
 
 /// Opens the engine on FoundationDB.
 ///
 /// # Errors
-/// Of the cluster; that this binary was built without it.
+/// [`OpenError`]; without the feature always.
 #[cfg(feature = "fdb")]
-pub(crate) fn open_fdb(file: Option<&Path>, prefix: &str) -> Result<AnyEngine, OpenError> {
+pub(crate) fn open_fdb(
+    cluster_file: Option<PathBuf>,
+    prefix: String,
+) -> Result<AnyEngine, OpenError> {
     use rookery_store::fdb::{FdbConfig, FdbEngine};
-    let fdb = FdbConfig {
-        cluster_file: file.map(Path::to_owned),
-        prefix: prefix.to_owned(),
-        ..FdbConfig::default()
-    };
+    let fdb = FdbConfig { cluster_file, prefix, ..FdbConfig::default() };
     Ok(FdbEngine::open(&fdb).map_err(OpenError::Fdb)?.into())
 }
 
-/// Says that this binary was built without the engine.
-///
-/// # Errors
-/// Always.
 #[cfg(not(feature = "fdb"))]
-pub(crate) fn open_fdb(_file: Option<&Path>, _prefix: &str) -> Result<AnyEngine, OpenError> {
+pub(crate) fn open_fdb(
+    _cluster_file: Option<PathBuf>,
+    _prefix: String,
+) -> Result<AnyEngine, OpenError> {
     Err(OpenError::NotBuilt)
 }
 

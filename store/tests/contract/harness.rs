@@ -14,8 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use tempfile::TempDir;
 
-/// An engine, and what lives as long: its server, then its directory; or a prefix that is erased
-/// with it.
+/// An engine, and what lives as long: its server and its directory, or a prefix that is erased.
 pub struct Subject {
     pub engine: AnyEngine,
     _server: Option<Server>,

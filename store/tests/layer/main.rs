@@ -1,5 +1,5 @@
-//! The layer above the engines: every operation on the engine in memory, on the embedded one, on the
-//! shared one and, where there is a cluster, on FoundationDB; then races and unknown outcomes on the
+//! The layer above the engines: every operation on the engine in memory, the embedded one, the
+//! shared one and, where there is a cluster, FoundationDB; then races and unknown outcomes on the
 //! one in memory, where they can be provoked.
 
 #[cfg(test)]
