@@ -59,7 +59,7 @@ impl std::error::Error for OpenError {
 /// cluster to answer.
 ///
 /// # Errors
-/// [`OpenError`].
+/// [`OpenError`], whose text names the remedy.
 pub fn open(config: &Config) -> Result<Store, OpenError> {
     match config.store.engine {
         Engine::Embedded => {
