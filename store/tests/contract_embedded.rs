@@ -6,7 +6,6 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "helpers of tests; a panic is how they fail, and a skipped one says why"
 )]
 

@@ -74,6 +74,12 @@ impl Core {
         self.inbox.is_closed()
     }
 
+    /// Whether the driver has taken over everything that was submitted.
+    #[cfg(test)]
+    pub(super) fn has_taken_all(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
     /// Answers what was submitted, and ends the driver.
     pub(super) fn close(&self) {
         self.inbox.close();

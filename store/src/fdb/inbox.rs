@@ -145,6 +145,12 @@ impl Inbox {
         (submissions, std::mem::take(&mut inner.watched), inner.closed)
     }
 
+    /// Whether the driver has taken over everything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().submissions.is_empty()
+    }
+
     /// Gives back the room of submissions that were answered; says the bytes still held.
     pub(super) fn release(&self, bytes: usize) -> usize {
         let mut inner = self.lock();

@@ -171,6 +171,9 @@ fn plans_of_many_callers_merge_and_share_no_stamp() {
         vec![plan(vec![fence], vec![stamped(), stamped()])]
     };
     let waiting: Vec<_> = (0..20).map(|at| start(&core, append(["f1", "f2"][at % 2]))).collect();
+    while !core.has_taken_all() {
+        std::thread::yield_now();
+    }
     sim.release();
     blockers.into_iter().for_each(|blocker| drop(blocker.recv().unwrap()));
     let mut stamps: Vec<Stamp> =
