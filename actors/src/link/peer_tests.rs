@@ -335,8 +335,10 @@ fn step(world: &mut World, op: &Op) {
             let fresh = Link::new(key(side), key(1 - side), 0, 0);
             let (expected, lost) = std::mem::replace(&mut node.link, fresh).close();
             node.lost += lost;
-            // Above what it used: as many messages as were taken, and a beat each second.
-            let start = (world.now_ms + 1) * 1_000_000 + node.taken.len() as u64 * 1_000;
+            // Above what it used: as many messages as were taken, a beat each second and one for
+            // each connection, however many fall into one moment of the test's clock.
+            let used = node.taken.len() + world.pipes.len();
+            let start = (world.now_ms + 1) * 1_000_000 + used as u64 * 1_000;
             node.link = Link::new(key(side), key(1 - side), start, expected);
         }
         Op::Pass(ms) => world.pass(ms),
