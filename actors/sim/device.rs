@@ -446,6 +446,8 @@ impl Device {
 
     /// Watches again, after a moment.
     pub fn watch_again(&mut self, now: u64) {
+        // One under way may be carried out before what was just sent.
+        self.asks.retain(|_, (ask, _)| *ask != Ask::Watch);
         self.again.push((Ask::Watch, now + 500));
     }
 

@@ -137,11 +137,12 @@ impl Device {
         self.cursor = Some(far.cursor);
         self.live = true;
         self.streamed.clear();
-        self.resyncing = false;
         for conv in self.convs.values_mut() {
             conv.may_gap = true;
         }
-        self.sync_answered(far.request);
+        if self.sync_answered(far.request) {
+            self.resyncing = false;
+        }
         self.ask(now, Ask::List, answers);
     }
 
@@ -191,11 +192,15 @@ impl Device {
         }
     }
 
-    /// Whether this answers a sync: its number may be of an attempt before the session was resumed.
+    /// Whether this answers the last sync: its number may be of an attempt before the session was
+    /// resumed, which need not be made again; one made again already starts delivery over.
     fn sync_answered(&mut self, request: u32) -> bool {
-        self.asks.retain(|_, (ask, _)| request == 0 || *ask != Ask::Sync);
-        self.again.retain(|(ask, _)| request == 0 || *ask != Ask::Sync);
-        request != 0
+        if request == 0 {
+            return false;
+        }
+        self.asks.remove(&request);
+        self.again.retain(|(ask, _)| *ask != Ask::Sync);
+        !self.asks.values().any(|(ask, _)| *ask == Ask::Sync)
     }
 
     fn answered(&mut self, id: &ClientMsgId) {

@@ -193,7 +193,8 @@ pub struct Sent {
     pub seq: u64,
     /// Its time, Unix milliseconds.
     pub time_ms: u64,
-    /// True when an earlier attempt had already committed it.
+    /// True when an earlier attempt had already committed it, or before `Sync`: it stands outside of
+    /// the order.
     pub duplicate: bool,
 }
 

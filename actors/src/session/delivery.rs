@@ -37,12 +37,13 @@ impl Session {
         }
     }
 
-    /// Answers the session's own sends of a batch: without `Sync` nothing else is delivered.
+    /// Answers the session's own sends of a batch: without `Sync` nothing else is delivered. The
+    /// answers stand outside of the order ("duplicate"): with `Sync` the entries come as messages.
     fn answer_own(&mut self, batch: &Batch, out: &mut Vec<Effect>) {
         for entry in &batch.entries {
             if let Some(pending) = self.take_pending(entry.device, &entry.client_msg_id) {
                 let at = (entry.client_msg_id, entry.seq, entry.time_ms);
-                let frame = sent(pending.request, batch.conversation, at, false);
+                let frame = sent(pending.request, batch.conversation, at, true);
                 self.emit(frame.to_bytes(), 1, batch.version, out);
             }
         }
@@ -248,15 +249,15 @@ impl Session {
         out: &mut Vec<Effect>,
     ) {
         let nowhere = self.sync.cursor.is_none();
-        if !self.sync.started || self.sync.behind || self.sync.pulling() || nowhere {
-            // The pointer is in the inbox: a pull tells it.
+        let waits = !self.sync.started || self.sync.behind || self.sync.pulling() || nowhere;
+        if waits || change == Change::Created {
+            // The pointer is in the inbox: a pull tells it. A new conversation is told in no other
+            // way: a hint that comes late would begin one that the cursor has long passed.
             self.sync.wanted |= self.sync.started;
-            return;
+            return self.pull(out);
         }
-        if change != Change::Created || self.sync.created(conversation) {
-            let frame = ConversationChanged { conversation, change };
-            self.emit(ServerFrame::from(frame).to_bytes(), 1, Version::default(), out);
-        }
+        let frame = ConversationChanged { conversation, change };
+        self.emit(ServerFrame::from(frame).to_bytes(), 1, Version::default(), out);
     }
 }
 

@@ -374,7 +374,7 @@ fn a_send_is_answered_before_anything_is_delivered() {
     actor.send(2);
     let effects = actor.on(batch_from(DEVICE, 1..=2));
     assert!(matches!(written(&effects)[..], [ServerFrame::Sent(ref sent)]
-        if sent.seq == 2 && sent.request == 2 && !sent.duplicate));
+        if sent.seq == 2 && sent.request == 2 && sent.duplicate));
 }
 
 #[test]
