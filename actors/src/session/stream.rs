@@ -106,19 +106,22 @@ impl Stream {
     }
 }
 
-/// The chunk without its first `count` counted frames.
+/// The chunk without its first `count` counted frames. It may hold more of them than one WebSocket
+/// message does.
 fn skip(frames: &Bytes, count: u64) -> Bytes {
-    let mut rest = rookery_protocol::frames(frames, MAX_SERVER_FRAME_BYTES);
+    let mut rest = frames.clone();
     let mut skipped = 0;
-    let mut at = 0;
     while skipped < count {
-        let Some(Ok(frame)) = rest.next() else { break };
+        let Some(Ok(frame)) = rookery_protocol::frames(&rest, MAX_SERVER_FRAME_BYTES).next() else {
+            break;
+        };
         skipped += u64::from(is_stream(frame.number));
         // The next frame starts where this payload ends.
-        at = (frame.payload.as_ptr() as usize).saturating_sub(frames.as_ptr() as usize)
+        let at = (frame.payload.as_ptr() as usize).saturating_sub(rest.as_ptr() as usize)
             + frame.payload.len();
+        rest = rest.slice(at.min(rest.len())..);
     }
-    frames.slice(at.min(frames.len())..)
+    rest
 }
 
 #[cfg(test)]
@@ -151,6 +154,16 @@ mod tests {
         for received in 0..=5u32 {
             let missed = stream.replay(u64::from(received)).expect("held").concat();
             assert_eq!(missed, frames(received, 5 - received), "received {received}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_more_frames_than_a_message_holds_is_replayed_from_its_middle() {
+        let mut stream = Stream::new(1 << 20);
+        stream.push(frames(0, 3_000), 3_000, Version(1));
+        for received in [1_023, 1_025, 2_999] {
+            let missed = stream.replay(u64::from(received)).expect("held").concat();
+            assert_eq!(missed, frames(received, 3_000 - received), "received {received}");
         }
     }
 
