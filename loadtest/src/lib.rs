@@ -6,6 +6,7 @@
 //! session.rs   one device's task     pacer.rs    when sends are due (open loop)
 //! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
 //! run.rs       the phases of a run   report.rs   JSON and table
+//! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
 //!
 //! It knows nothing of the server's inside: only the protocol, the client library, and the
@@ -14,7 +15,9 @@
 mod accounts;
 mod body;
 pub mod cli;
+pub mod gate;
 mod measure;
+pub mod netns;
 mod node;
 pub mod oracle;
 mod pacer;
