@@ -33,4 +33,6 @@ mod retention;
 #[cfg(test)]
 mod sendable;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod support;
