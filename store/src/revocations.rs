@@ -65,8 +65,7 @@ impl<E: Engine> Store<E> {
         let oldest = self.revocations(Stamp::default()).await?;
         let old = oldest.iter().take_while(|row| row.time_ms < time_ms);
         let Some(last) = old.last() else { return Ok(()) };
-        let (from, to) =
-            (own(keys::REVOCATIONS), keys::successor(&keys::revocation(last.stamp)));
+        let (from, to) = (own(keys::REVOCATIONS), keys::successor(&keys::revocation(last.stamp)));
         let plan = Plan { guards: Vec::new(), ops: vec![Op::ClearRange { from, to }] };
         match self.commit(plan).await {
             Outcome::Busy => Err(StoreError::Busy),

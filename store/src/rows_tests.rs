@@ -68,10 +68,7 @@ fn every_value_has_exactly_these_bytes() {
             encode(&RefreshValue { user: USER, device: DEVICE, expires_ms: 6, used_ms: TIME }),
             "01 0a 0d 06 fd0000000090010000".into(),
         ),
-        (
-            encode(&RevocationRow { user: USER, device: DEVICE, time_ms: 7 }),
-            "01 0a 0d 07".into(),
-        ),
+        (encode(&RevocationRow { user: USER, device: DEVICE, time_ms: 7 }), "01 0a 0d 07".into()),
         // version, how many, then of each: id, seed, first second
         (
             encode(&KeyRingRow { keys: vec![KeyRow { id: 1, seed: hash, signs_from_s: 9 }] }),

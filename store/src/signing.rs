@@ -93,9 +93,11 @@ impl<E: Engine> Store<E> {
             if keys.len() > MAX_SIGNING_KEYS {
                 return Err(StoreError::BadArgument("the number of signing keys"));
             }
-            let stored = keys
-                .iter()
-                .map(|key| KeyRow { id: key.id, seed: key.seed, signs_from_s: key.signs_from_s });
+            let stored = keys.iter().map(|key| KeyRow {
+                id: key.id,
+                seed: key.seed,
+                signs_from_s: key.signs_from_s,
+            });
             let value = rows::encode(&KeyRingRow { keys: stored.collect() });
             let ops = vec![Op::Set { key: row.key.clone(), value }];
             let plan = Plan { guards: vec![row, secret], ops };

@@ -50,9 +50,11 @@ pub(crate) async fn follow_revocations(state: &AppState) {
 
 async fn sweep(state: &AppState) {
     let before_ms = now_ms().saturating_sub(KEPT_MS);
-    let done = on_store(&state.store, move |store| async move {
-        store.forget_revocations(before_ms).await
-    });
+    let done =
+        on_store(
+            &state.store,
+            move |store| async move { store.forget_revocations(before_ms).await },
+        );
     if let Ok(Err(error)) = done.await {
         tracing::debug!(%error, "old revocations stay for now");
     }

@@ -1,10 +1,10 @@
 //! The routes under /v1 that turn a name and a password into tokens.
 
 use super::accept::Peer;
-use super::{bearer, body};
 use super::error::{ApiError, ErrorCode};
-use crate::identity::Credentials;
+use super::{bearer, body};
 use crate::AppState;
+use crate::identity::Credentials;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::{Extension, Json};

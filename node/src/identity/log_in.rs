@@ -140,9 +140,8 @@ impl Shared {
             expires_ms: now_ms.saturating_add(self.refresh_ttl_ms),
             grace_ms: self.refresh_grace_ms,
         };
-        let rotated = on_store(&self.store, move |store| async move {
-            store.rotate_refresh(rotation).await
-        });
+        let rotated =
+            on_store(&self.store, move |store| async move { store.rotate_refresh(rotation).await });
         let (user, device) = match rotated.await?? {
             Rotated::Ok { user, device } => (user, device),
             Rotated::Unknown | Rotated::Expired => return Err(IdentityError::BadToken.into()),
@@ -242,4 +241,3 @@ fn random_id() -> Result<u64, IdentityError> {
     let bytes = random::<8>().ok_or(IdentityError::Internal)?;
     Ok(u64::from_be_bytes(bytes).max(1))
 }
-

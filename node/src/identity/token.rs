@@ -193,12 +193,12 @@ impl Tokens {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Bad)?;
         // Tokens of the first key named none once.
-        let id = match header.kid {
+        let key_id = match header.kid {
             Some(kid) => kid.parse::<u32>().map_err(|_| TokenError::Bad)?,
             None => 0,
         };
         let ring = self.ring();
-        let key = ring.iter().find(|key| key.id == id).ok_or(TokenError::Bad)?;
+        let key = ring.iter().find(|key| key.id == key_id).ok_or(TokenError::Bad)?;
         let wire: Wire = jsonwebtoken::decode(token, &key.verify, &self.rules)
             .map_err(|_| TokenError::Bad)?
             .claims;

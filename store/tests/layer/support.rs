@@ -8,7 +8,8 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{
     Account, AnyEngine, Append, DeviceRow, Engine, Fence, MarkUpdate, Op, Outcome, Owner, Plan,
-    ReadError, RefreshRow, Rotation, Stamp, Store, TakeOver, Version, View, append, history, marks, slot_of,
+    ReadError, RefreshRow, Rotation, Stamp, Store, TakeOver, Version, View, append, history, marks,
+    slot_of,
 };
 use std::collections::VecDeque;
 use std::future::Future;
