@@ -344,6 +344,11 @@ impl ActorSystem {
         self.shared.tell_nodes(&News::EndDevice(user, device));
     }
 
+    /// Ends every session of a device on this node.
+    pub fn end_device_here(&self, user: UserId, device: DeviceId) {
+        self.shared.end_device(user, device);
+    }
+
     /// Leaves placement, hands the actors off, and sends the clients to other nodes, in waves over
     /// `spread`. Returns when no session is left, or when those that are left don't go.
     pub async fn drain(&self, spread: Duration) {
