@@ -23,6 +23,7 @@
 
 use super::frame::{self, BATCH_BYTES, Frame, FrameError, Header};
 use super::{LinkRefused, MAX_MESSAGE_BYTES, NodeKey};
+use crate::plant::{self, Bug};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -97,6 +98,8 @@ pub struct Link {
     connection: Option<Connection>,
     out: Outgoing,
     expected: u64,
+    /// Bytes the peer may have unacknowledged.
+    granted: usize,
     answer_due: bool,
     beat: u64,
     /// The peer's latest beat.
@@ -119,6 +122,8 @@ struct Outgoing {
     /// The number after the last message of each frame in flight.
     flight: VecDeque<u64>,
     window: usize,
+    /// Bytes that may wait, those in flight included.
+    most: usize,
 }
 
 impl Link {
@@ -139,8 +144,10 @@ impl Link {
                 sent_cost: 0,
                 flight: VecDeque::new(),
                 window: WINDOW_BYTES,
+                most: QUEUE_BYTES,
             },
             expected,
+            granted: WINDOW_BYTES,
             answer_due: false,
             beat: start,
             heard: 0,
@@ -148,6 +155,15 @@ impl Link {
             next_beat_ms: 0,
             silent_at_ms: 0,
         }
+    }
+
+    /// The same link with other bounds than [`WINDOW_BYTES`] and [`QUEUE_BYTES`]: bytes that the peer
+    /// may have unacknowledged, and bytes that may wait for it.
+    #[must_use]
+    pub fn bounded(mut self, window: usize, queue: usize) -> Self {
+        self.granted = window;
+        self.out.most = queue;
+        self
     }
 
     /// Takes a message.
@@ -159,7 +175,7 @@ impl Link {
             return Err(LinkRefused::TooLarge);
         }
         let cost = message.len() + MESSAGE_COST;
-        if self.out.cost + cost > QUEUE_BYTES {
+        if self.out.cost + cost > self.out.most {
             return Err(LinkRefused::Full);
         }
         self.out.cost += cost;
@@ -271,6 +287,9 @@ impl Link {
 
     /// False: messages before these are missing.
     fn deliver(&mut self, first: u64, messages: Vec<Bytes>, effects: &mut Vec<Effect>) -> bool {
+        if plant::is(Bug::NoLinkGapCheck) || plant::is(Bug::NoLinkDedupe) && first < self.expected {
+            self.expected = first;
+        }
         let Some(known) = self.expected.checked_sub(first) else { return false };
         self.answer_due = true;
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(messages.len());
@@ -316,7 +335,7 @@ impl Link {
             base: self.out.base,
             beat: self.beat,
             echo: self.heard,
-            window: u32::try_from(WINDOW_BYTES).unwrap_or(u32::MAX),
+            window: u32::try_from(self.granted).unwrap_or(u32::MAX),
         })
     }
 
@@ -353,7 +372,8 @@ impl Outgoing {
         if waiting == 0 || self.flight.len() >= EAGER_FRAMES && waiting < BATCH_MIN_BYTES {
             return None;
         }
-        let room = self.window.saturating_sub(self.sent_cost);
+        let window = if plant::is(Bug::CreditIgnored) { usize::MAX } else { self.window };
+        let room = window.saturating_sub(self.sent_cost);
         let (mut count, mut payload, mut cost) = (0, 0, 0);
         for message in self.queue.range(self.sent..) {
             cost += message.len() + MESSAGE_COST;
@@ -395,6 +415,9 @@ impl Outgoing {
 
     /// Nothing is in flight: all of the queue is to be sent again.
     fn rewind(&mut self) {
+        if plant::is(Bug::NoResend) {
+            return;
+        }
         self.sent = 0;
         self.sent_cost = 0;
         self.flight.clear();
