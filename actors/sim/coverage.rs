@@ -3,7 +3,7 @@
 use super::node::{Node, Shard, SimKind};
 use super::world::Event;
 use rookery_actors::Envelope;
-use rookery_actors::cluster::View;
+use rookery_actors::cluster::{NodeId, View};
 use rookery_actors::conversation::Conversation;
 use rookery_actors::effect::Effect;
 use rookery_actors::effect::QueryResult;
@@ -203,6 +203,11 @@ fn presence_message(msg: &PresenceMsg) -> &'static str {
     }
 }
 
+/// Something else than a message to an actor was seen.
+pub fn reached(branch: Branch) {
+    REACHED.with_borrow_mut(|reached| reached.reached(branch));
+}
+
 thread_local! {
     static REACHED: RefCell<Coverage> = RefCell::default();
 }
@@ -234,7 +239,7 @@ macro_rules! seen {
 
             fn handle(actor: &mut Self::Actor, now: Now, msg: Self::Msg, out: &mut Vec<Effect>) {
                 let branch = ($message(&msg), actor.state());
-                REACHED.with_borrow_mut(|reached| reached.reached(branch));
+                reached(branch);
                 <$kind>::handle(actor, now, msg, out);
             }
 
@@ -272,6 +277,10 @@ macro_rules! seen {
 
             fn conversation(key: Self::Key) -> Option<ConversationId> {
                 <$kind>::conversation(key)
+            }
+
+            fn life(key: Self::Key) -> Option<NodeId> {
+                <$kind>::life(key)
             }
 
             fn key_of(conversation: ConversationId) -> Option<Self::Key> {

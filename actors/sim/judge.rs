@@ -21,7 +21,10 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.note(|| "healed".into());
         self.healed_us = Some(self.now_us);
-        self.cuts.clear();
+        self.store_full = false;
+        for (from, to) in std::mem::take(&mut self.cuts) {
+            self.release(from, to);
+        }
         for node in &mut self.nodes {
             node.paused_until = 0;
             node.way.heal();
@@ -29,7 +32,6 @@ impl World {
         for at in 0..self.nodes.len() {
             self.start(at);
         }
-        self.rebalance();
         let now = self.now_ms();
         for device in &mut self.devices {
             device.wants = true;

@@ -26,6 +26,9 @@ pub trait Carrier {
     /// Why the link refused it: nothing was or will be sent.
     fn send(&mut self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode>;
 
+    /// Whether an answer of a node is in sight.
+    fn is_prompt(&self, node: NodeKey) -> bool;
+
     /// Hints for this node were refused: it is to be told once there is room.
     fn hints_lost(&mut self, node: NodeKey);
 
@@ -83,10 +86,17 @@ impl Dispatch {
         // Answers to what can't be sent are for sessions: they are not answered in turn, so this
         // ends.
         while let Some((node, envelopes)) = self.remote.pop() {
+            let prompt = out.is_prompt(node);
             let mut rest = envelopes.as_slice();
             while !rest.is_empty() {
                 let (group, others) = rest.split_at(wire::group(rest));
                 rest = others;
+                if !prompt && group.first().is_some_and(waits_for_an_answer) {
+                    for envelope in group {
+                        self.give_back(view, envelope, ErrorCode::Moved, out);
+                    }
+                    continue;
+                }
                 let sent = match wire::encode(header, group) {
                     Some(message) => out.send(node, message),
                     None => Err(ErrorCode::Internal),
@@ -133,6 +143,13 @@ impl Dispatch {
             self.to(node, Envelope::Session(to, msg));
         }
     }
+}
+
+/// Whether a client waits for what becomes of this. To a node that isn't heard it is not sent: a
+/// refusal at once is better than an answer when the link is back.
+fn waits_for_an_answer(envelope: &Envelope) -> bool {
+    let Envelope::Conversation(_, msg) = envelope else { return false };
+    matches!(msg, ConversationMsg::Send(_) | ConversationMsg::Mark { .. })
 }
 
 /// Who is told, and what, when nobody takes a message.

@@ -31,6 +31,10 @@ impl Carrier for Hands {
         Ok(())
     }
 
+    fn is_prompt(&self, _: NodeKey) -> bool {
+        true
+    }
+
     fn hints_lost(&mut self, node: NodeKey) {
         self.hints_lost.push(node);
     }

@@ -47,6 +47,10 @@ impl Carrier for Carrying<'_> {
         self.cluster.send(to, message)
     }
 
+    fn is_prompt(&self, node: NodeKey) -> bool {
+        self.cluster.is_prompt(node)
+    }
+
     fn hints_lost(&mut self, node: NodeKey) {
         self.cluster.lost_hints(node);
     }

@@ -11,9 +11,8 @@
 
 #[path = "../node_binary/mod.rs"]
 mod node_binary;
-mod nodes;
 
-use nodes::Cluster;
+use rookery_loadtest::cluster::{Cluster, Setup};
 use rookery_loadtest::scenario::Scenario;
 use rookery_loadtest::{Options, run};
 use rustix::process::Signal;
@@ -37,7 +36,7 @@ const FAULT_AT: u64 = 1_500;
 /// acknowledgement, in milliseconds.
 fn survives(seed: u64, fault: impl FnOnce(&mut Cluster)) {
     let Some(binary) = node_binary::rookery() else { return };
-    let mut cluster = Cluster::start(binary, 3);
+    let mut cluster = Setup::new(binary, 3).start().unwrap();
     let (watcher, watched) = mpsc::channel();
     let url = Some(cluster.url(0));
     let harness = thread::spawn(move || {
@@ -56,12 +55,11 @@ fn survives(seed: u64, fault: impl FnOnce(&mut Cluster)) {
 #[test]
 fn a_node_that_is_killed_and_comes_back_costs_no_message() {
     survives(11, |cluster| {
-        cluster.node(2).signal(Signal::KILL);
-        cluster.node(2).wait();
-        cluster.wait_for(0, 2);
-        cluster.start_node(2);
+        cluster.node(2).unwrap().kill().unwrap();
+        cluster.wait_for(0, 2).unwrap();
+        cluster.start_node(2).unwrap();
         for n in 0..3 {
-            cluster.wait_for(n, 3);
+            cluster.wait_for(n, 3).unwrap();
         }
     });
 }
@@ -69,22 +67,23 @@ fn a_node_that_is_killed_and_comes_back_costs_no_message() {
 #[test]
 fn a_node_that_stands_still_for_a_moment_costs_no_message() {
     survives(12, |cluster| {
-        cluster.node(2).signal(Signal::STOP);
+        cluster.node(2).unwrap().signal(Signal::STOP);
         thread::sleep(Duration::from_secs(1));
-        cluster.node(2).signal(Signal::CONT);
-        cluster.wait_for(0, 3);
+        cluster.node(2).unwrap().signal(Signal::CONT);
+        cluster.wait_for(0, 3).unwrap();
     });
 }
 
 #[test]
 fn a_node_that_stands_still_for_long_is_replaced_and_comes_back_as_another() {
     survives(13, |cluster| {
-        let incarnation = |cluster: &Cluster| cluster.status(0)["nodes"][2]["incarnation"].clone();
+        let incarnation =
+            |cluster: &Cluster| cluster.status(0).unwrap()["nodes"][2]["incarnation"].clone();
         let before = incarnation(cluster);
-        cluster.node(2).signal(Signal::STOP);
-        cluster.wait_for(0, 2);
-        cluster.node(2).signal(Signal::CONT);
-        cluster.wait_for(0, 3);
+        cluster.node(2).unwrap().signal(Signal::STOP);
+        cluster.wait_for(0, 2).unwrap();
+        cluster.node(2).unwrap().signal(Signal::CONT);
+        cluster.wait_for(0, 3).unwrap();
         assert_ne!(incarnation(cluster), before);
     });
 }
@@ -92,8 +91,8 @@ fn a_node_that_stands_still_for_long_is_replaced_and_comes_back_as_another() {
 #[test]
 fn a_node_that_drains_costs_no_message_and_ends_well() {
     survives(14, |cluster| {
-        cluster.drain(2);
-        assert!(cluster.node(2).wait(), "{}", cluster.log(2));
-        cluster.wait_for(0, 2);
+        cluster.drain(2).unwrap();
+        assert!(cluster.node(2).unwrap().wait().unwrap(), "{}", cluster.log(2));
+        cluster.wait_for(0, 2).unwrap();
     });
 }

@@ -108,6 +108,9 @@ impl Actor for Keeper {
         let keeping = Keeping::new(profile, incarnation, timing);
         let mut life = Life { shared, keeping, lag_ms: 0 };
         life.begin().await?;
+        if !fresh {
+            life.end_sessions().await;
+        }
         myself.cast(Look)?;
         Ok(life)
     }
@@ -167,6 +170,10 @@ impl Life {
     /// One look at the store and what follows from it; how long to wait for the next, none when
     /// there will be no next one.
     async fn look(&mut self) -> Result<Option<Duration>, ActorProcessingErr> {
+        if self.cluster()?.links_failed.swap(false, Ordering::Relaxed) {
+            // Started again, the keeper begins another life with other links.
+            return Err("the links can't go on".into());
+        }
         let wish = *self.cluster()?.wish.borrow();
         self.keeping.wish(wish);
         let started_ms = self.shared.now().mono_ms;
@@ -283,6 +290,13 @@ impl Life {
         let (profile, timing) = (cluster.config.profile.clone(), cluster.config.timing);
         self.keeping = Keeping::new(profile, incarnation, timing);
         self.begin().await?;
+        self.end_sessions().await;
+        Ok(())
+    }
+
+    /// Ends the sessions of the former life. One that was admitted before the view changed, and
+    /// comes to its shard after this, is turned away there: see [`Shared::lives_as`].
+    async fn end_sessions(&self) {
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));
@@ -290,7 +304,6 @@ impl Life {
         if tokio::time::timeout(ENDING, self.shared.sessions_ended()).await.is_err() {
             tracing::warn!("sessions of the former life did not end in time");
         }
-        Ok(())
     }
 }
 
@@ -299,6 +312,15 @@ fn noticed(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Up(node) => tracing::info!(%node, "a link is up"),
         Notice::Down(node) => tracing::warn!(%node, "a link is down"),
+        Notice::Quiet(node) => {
+            // Whoever waits for an answer of that node asks again rather than wait for the link.
+            let view = cluster.view();
+            let slots = view.slots(node);
+            if !slots.is_empty() {
+                shared.tell_all_sessions(&SessionMsg::SendsMoved(Arc::new(slots)));
+            }
+        }
+        Notice::Failed => cluster.links_failed.store(true, Ordering::Relaxed),
         Notice::Lost(node, count) => {
             metrics::counter!("rookery_messages_lost_total").increment(count);
             tracing::info!(%node, count, "messages to a node that is gone were given up");
