@@ -26,6 +26,8 @@ pub struct Config {
     pub small_windows: bool,
     /// Chance that a device is slow to acknowledge.
     pub slow_device: u64,
+    /// Nothing happens that may lose a hint: then all must come right soon, not only at last.
+    pub gentle: bool,
     /// One node works without a cluster.
     pub alone: bool,
     /// How far monotonic clocks may run fast or slow, per mille.
@@ -70,11 +72,13 @@ impl Config {
     /// Draws one.
     pub fn draw(rng: &mut Rng) -> Self {
         let nodes = *[1, 2, 2, 3, 3, 3, 3, 4].get(rng.index(8)).unwrap_or(&3);
+        let gentle = rng.chance(300);
         let (hostile_hints, hostile_frames) = (rng.chance(300), rng.chance(300));
         let hostile = |rng: &mut Rng, really: bool, most| if really { often(rng, most) } else { 0 };
         let tight = rng.chance(400);
         Self {
             nodes,
+            gentle,
             alone: nodes == 1 && rng.chance(500),
             drift: if rng.chance(300) { 150 } else { 0 },
             shards: usize::try_from(rng.range(1, 2)).unwrap_or(1),
@@ -85,9 +89,9 @@ impl Config {
             body_bytes: if rng.chance(250) { 6_000 } else { 40 },
             small_windows: rng.chance(500),
             slow_device: often(rng, 300),
-            hint_drop: hostile(rng, hostile_hints, 150),
+            hint_drop: hostile(rng, hostile_hints && !gentle, 150),
             hint_double: hostile(rng, hostile_hints, 300),
-            frame_drop: hostile(rng, hostile_frames, 50),
+            frame_drop: hostile(rng, hostile_frames && !gentle, 50),
             frame_double: hostile(rng, hostile_frames, 100),
             frame_late: hostile(rng, hostile_frames, 50),
             cuts_hold: rng.chance(500),
@@ -99,7 +103,7 @@ impl Config {
             store_conflict: often(rng, 60),
             store_unresolved: often(rng, 150),
             view_fails: often(rng, 100),
-            panic: often(rng, 15),
+            panic: if gentle { 0 } else { often(rng, 15) },
             big_fault_ms: if rng.chance(700) { rng.range(500, 8_000) } else { 0 },
             idle_ms: if rng.chance(125) { 400_000 } else { 0 },
         }

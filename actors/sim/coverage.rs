@@ -51,7 +51,7 @@ fn branches() -> Vec<Branch> {
         (CONVERSATION_MESSAGES, Conversation::STATES),
         (PRESENCE_MESSAGES, Presence::STATES),
     ];
-    let mut all = Vec::new();
+    let mut all = NODES.to_vec();
     for (messages, states) in machines {
         for message in messages {
             for state in states {
@@ -79,6 +79,35 @@ fn possible(message: &str, state: &str) -> bool {
     }
 }
 
+/// What happens to nodes and links rather than to actors.
+const NODES: &[Branch] = &[
+    ("dispatch.forwarded", "n"),
+    ("dispatch.undeliverable", "n:moved"),
+    ("dispatch.undeliverable", "n:full"),
+    ("dispatch.hints_lost", "n"),
+    ("dispatch.confessed", "n"),
+    ("attach.refused", "n"),
+    ("attach.late", "n"),
+    ("keeper.blind", "n:outside"),
+    ("keeper.blind", "n:joining"),
+    ("keeper.blind", "n:active"),
+    ("keeper.blind", "n:draining"),
+    ("keeper.impatient", "n:read"),
+    ("keeper.impatient", "n:commit"),
+    ("keeper.not_serving", "n"),
+    ("keeper.declared_dead", "n"),
+    ("keeper.left", "n"),
+    ("keeper.unlinked", "n"),
+    ("greeting.refused", "n"),
+    ("greeting.late", "n"),
+    ("link.up", "l"),
+    ("link.down", "l"),
+    ("link.quiet", "l"),
+    ("link.silent", "l"),
+    ("link.gap", "l"),
+    ("link.full", "l"),
+];
+
 const SESSION_MESSAGES: &[&str] = &[
     "s.attach",
     "s.frames",
@@ -93,6 +122,10 @@ const SESSION_MESSAGES: &[&str] = &[
     "s.presence",
     "s.hub_lost",
     "s.watched_hub_lost",
+    "s.hubs_moved",
+    "s.sends_moved",
+    "s.hints_lost",
+    "s.drain",
     "s.inbox",
     "s.inbox_failed",
     "s.entries",
@@ -120,6 +153,8 @@ const CONVERSATION_MESSAGES: &[&str] = &[
     "c.unresolved",
     "c.wake",
     "c.flush",
+    "c.not_here",
+    "c.hand_off",
 ];
 const PRESENCE_MESSAGES: &[&str] = &[
     "p.register",
@@ -134,6 +169,9 @@ const PRESENCE_MESSAGES: &[&str] = &[
     "p.committed",
     "p.refused",
     "p.wake",
+    "p.hints_lost",
+    "p.hand_off",
+    "p.nodes_gone",
 ];
 
 fn session_message(msg: &SessionMsg) -> &'static str {
@@ -151,6 +189,10 @@ fn session_message(msg: &SessionMsg) -> &'static str {
         SessionMsg::Presence { .. } => "s.presence",
         SessionMsg::HubLost => "s.hub_lost",
         SessionMsg::WatchedHubLost(_) => "s.watched_hub_lost",
+        SessionMsg::HubsMoved(_) => "s.hubs_moved",
+        SessionMsg::SendsMoved(_) => "s.sends_moved",
+        SessionMsg::HintsLost => "s.hints_lost",
+        SessionMsg::Drain(_) => "s.drain",
         SessionMsg::Wake => "s.wake",
         SessionMsg::End(_) => "s.end",
         SessionMsg::Answer(_, QueryResult::Inbox(Ok(_))) => "s.inbox",
@@ -178,6 +220,8 @@ fn conversation_message(msg: &ConversationMsg) -> &'static str {
         ConversationMsg::Committed(..) => "c.busy",
         ConversationMsg::Wake => "c.wake",
         ConversationMsg::Flush => "c.flush",
+        ConversationMsg::NotHere => "c.not_here",
+        ConversationMsg::HandOff => "c.hand_off",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Ok(_))) => "c.loaded",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Err(_))) => "c.load_failed",
         ConversationMsg::Answer(_, QueryResult::FindSent(Ok(Some(_)))) => "c.found",
@@ -199,6 +243,9 @@ fn presence_message(msg: &PresenceMsg) -> &'static str {
         PresenceMsg::Committed(_, Outcome::Committed { .. }) => "p.committed",
         PresenceMsg::Committed(..) => "p.refused",
         PresenceMsg::Wake => "p.wake",
+        PresenceMsg::HintsLost => "p.hints_lost",
+        PresenceMsg::HandOff => "p.hand_off",
+        PresenceMsg::NodesGone(_) => "p.nodes_gone",
         _ => "p.answer",
     }
 }

@@ -99,31 +99,27 @@ impl World {
         let pause = self.rng.below(self.config.big_fault_ms * 2_000) + 1_000;
         self.at(pause, Event::Fault);
         let at = self.rng.index(self.nodes.len());
-        let choice = self.rng.below(16);
+        // The first of them may lose hints.
+        let choice = self.rng.range(if self.config.gentle { 3 } else { 0 }, 15);
         self.note(|| format!("fault {choice} at node {at}"));
         match choice {
             0 => self.crash(at),
-            1 | 2 => self.pause(at),
-            3 | 4 => self.cut_link(at),
-            5 => self.cut_store(at),
-            6 => self.crash_shard(at),
-            7 => {
-                let jump = i64::try_from(self.rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
-                if let Some(node) = self.nodes.get_mut(at) {
-                    node.clock_ms = if self.rng.chance(300) { 0 } else { jump };
-                }
-            }
-            8 => self.leave_on_purpose(at),
-            9 => self.trim(),
-            10 => self.flush(at),
-            11 => self.break_links(at),
-            12 => self.fill_store(),
-            13 => {
+            1 => self.crash_shard(at),
+            2 => self.trim(),
+            3 | 4 => self.pause(at),
+            5 | 6 => self.cut_link(at),
+            7 => self.isolate(at),
+            8 => self.cut_store(at),
+            9 => {
                 for node in 0..self.nodes.len() {
                     self.cut_store(node);
                 }
             }
-            14 => self.isolate(at),
+            10 => self.fill_store(),
+            11 => self.jump_clock(at),
+            12 => self.leave_on_purpose(at),
+            13 => self.flush(at),
+            14 => self.break_links(at),
             _ => {
                 let numbers: Vec<u64> =
                     self.conns.iter().filter(|(_, c)| c.node == at).map(|(n, _)| *n).collect();
@@ -179,6 +175,13 @@ impl World {
     fn shards_started(&mut self, at: usize) {
         self.each_session(at, |_| Some(SessionMsg::HubLost));
         self.tell_nodes(at, &News::HubsLost);
+    }
+
+    fn jump_clock(&mut self, at: usize) {
+        let jump = i64::try_from(self.rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.clock_ms = if self.rng.chance(300) { 0 } else { jump };
+        }
     }
 
     fn pause(&mut self, at: usize) {

@@ -1,7 +1,7 @@
 //! A node's membership: the real [`Keeping`] on the simulated store, carried out as the shell's
 //! keeper does. One look at a time; each wait for the store ends with its answer or with patience.
 
-use super::coverage::{Conversations, Presences, Sessions};
+use super::coverage::{self, Conversations, Presences, Sessions};
 use super::node::Item;
 use super::world::{Deliver, Event, Then, World};
 use rookery_actors::cluster::keeping::{Commit, Next};
@@ -65,8 +65,7 @@ impl Keeper {
                 sessions: 0,
                 lag_ms: 0,
             };
-            let mut view =
-                View::new(1, me, vec![Member { key: me, lease }], &View::empty(me));
+            let mut view = View::new(1, me, vec![Member { key: me, lease }], &View::empty(me));
             view.serving = true;
             (view, u64::MAX)
         } else {
@@ -102,6 +101,15 @@ fn profile(name: &str) -> Profile {
         endpoint: format!("ws://{name}"),
         zone: String::new(),
         capacity: 1,
+    }
+}
+
+fn phase(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Outside => "n:outside",
+        Phase::Joining => "n:joining",
+        Phase::Draining => "n:draining",
+        Phase::Active | Phase::Left | Phase::Ended(_) => "n:active",
     }
 }
 
@@ -181,17 +189,23 @@ impl World {
         }
         match keeper.committing.take() {
             Some((attempt, changes)) => {
+                coverage::reached(("keeper.impatient", "n:commit"));
                 self.commit_done(at, attempt, changes, &Outcome::Unresolved);
             }
-            None => self.blind(at),
+            None => {
+                coverage::reached(("keeper.impatient", "n:read"));
+                self.blind(at);
+            }
         }
     }
 
     fn blind(&mut self, at: usize) {
         let now_ms = self.mono_ms(at);
         let Some(keeper) = self.keeper(at) else { return };
+        coverage::reached(("keeper.blind", phase(keeper.keeping.phase())));
         let view = Arc::clone(&keeper.view);
         if let Some(view) = keeper.keeping.blind(now_ms, &view) {
+            coverage::reached(("keeper.not_serving", "n"));
             self.note(|| format!("node {at} stops serving: it can't renew"));
             self.publish(at, view);
         }
@@ -209,7 +223,9 @@ impl World {
         self.publish(at, looked.view);
         let Some(node) = self.nodes.get_mut(at) else { return };
         let linked = node.keeper.view.is_linked(|peer| node.links.is_up(peer));
-        node.keeper.keeping.linked(now_ms, linked);
+        if node.keeper.keeping.linked(now_ms, linked) {
+            coverage::reached(("keeper.unlinked", "n"));
+        }
         self.next_commit(at);
     }
 
@@ -247,10 +263,12 @@ impl World {
         match keeper.keeping.next() {
             Next::LookIn(wait_ms) => self.look_in(at, wait_ms),
             Next::Reborn(why, pause_ms) => {
+                coverage::reached(("keeper.declared_dead", "n"));
                 self.note(|| format!("node {at} is out of the cluster: {why}"));
                 self.reborn(at, pause_ms);
             }
             Next::Left => {
+                coverage::reached(("keeper.left", "n"));
                 keeper.turn += 1;
                 keeper.idle = false;
                 self.drop_links(at);
@@ -343,7 +361,7 @@ impl World {
         let message = wire::encode_news(Header { hops: 0, epoch: view.epoch }, news);
         for member in view.others() {
             // As in the shell: a node that can't be told finds out by itself.
-            drop(self.link_send(at, member.key, message.clone()));
+            self.link_send(at, member.key, message.clone()).ok();
         }
     }
 
@@ -357,13 +375,6 @@ impl World {
         let Some(node) = self.nodes.get(at) else { return 0 };
         let hosted: usize = node.sessions.iter().map(|shard| shard.host.len()).sum();
         u32::try_from(hosted).unwrap_or(u32::MAX)
-    }
-
-    /// Whether a node is an active member that may work.
-    pub(super) fn is_member(&self, at: usize) -> bool {
-        let Some(node) = self.nodes.get(at).filter(|node| node.up) else { return false };
-        node.keeper.alone
-            || *node.keeper.keeping.phase() == Phase::Active && node.keeper.view.serving
     }
 
     /// How sessions of a node are addressed.

@@ -29,7 +29,8 @@ impl Default for Membership {
 
 fn active(members: &Members) -> Vec<NodeKey> {
     let active = members.leases.iter().filter(|(_, held)| held.lease.state == NodeState::Active);
-    let keys = active.map(|(node, held)| NodeKey { node: *node, incarnation: held.lease.incarnation });
+    let keys =
+        active.map(|(node, held)| NodeKey { node: *node, incarnation: held.lease.incarnation });
     keys.collect()
 }
 

@@ -1,6 +1,6 @@
 //! Connections of clients as a gateway has them.
 
-use super::coverage::Sessions;
+use super::coverage::{self, Sessions};
 use super::device::Link;
 use super::node::{DAWN_MS, Item, Said, SimLine};
 use super::world::{Conn, Event, World};
@@ -90,6 +90,7 @@ impl World {
         let session = SessionId(conn.session);
         let key = SessionRef { user: device.user, session, node: self.node_id(at) };
         if !self.nodes.get(at).is_some_and(|node| node.keeper.view.admits(key.node)) {
+            coverage::reached(("attach.refused", "n"));
             return self.close(number, CloseCode::Overloaded);
         }
         let line = SimLine { conn: ConnId(number), mouth: Rc::clone(&self.mouth) };
@@ -179,7 +180,11 @@ impl World {
 
     pub(super) fn closed(&mut self, number: u64, code: CloseCode) {
         let now = self.now_ms();
-        let Some(conn) = self.conns.remove(&number).filter(|conn| !conn.cut) else { return };
+        // Of one that is cut the client hears nothing; it finds out by itself.
+        if self.conns.get(&number).is_none_or(|conn| conn.cut) {
+            return;
+        }
+        let Some(conn) = self.conns.remove(&number) else { return };
         self.note(|| format!("device {} is closed: {code:?}", conn.device));
         if self.of_device.get(conn.device) != Some(&Some(number)) {
             return;

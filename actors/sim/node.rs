@@ -179,8 +179,6 @@ impl<K: Kind> Outlet<K> for Desk<K> {
 
 /// A node.
 pub struct Node {
-    /// Its number.
-    pub at: usize,
     /// Its name.
     pub name: String,
     /// Which of its lives.
@@ -228,7 +226,6 @@ impl Node {
         // Lives far apart: an answer to an earlier one must find nobody.
         let first = life << 40;
         Self {
-            at,
             name: name(at),
             life,
             up: true,

@@ -1,11 +1,12 @@
 //! A shard's turn, as the shell runs it: what waits is handled, and what the host wants done is done
 //! at the end.
 
+use super::coverage;
 use super::node::{Desk, Item, SimKind};
 use super::world::{Deliver, Then, World};
 use rookery_actors::ConnId;
-use rookery_actors::wire::News;
 use rookery_actors::host::Line;
+use rookery_actors::wire::News;
 use rookery_protocol::{CloseCode, ConversationId, UserId};
 use std::any::Any;
 
@@ -46,6 +47,7 @@ impl World {
                 Item::Attach(key, _, line)
                     if K::life(key).is_some_and(|life| life.0 != me.incarnation) =>
                 {
+                    coverage::reached(("attach.late", "n"));
                     line.close(CloseCode::GoingAway);
                 }
                 Item::Attach(key, msg, line) => {
@@ -104,7 +106,9 @@ impl World {
         }
         for slot in desk.slots {
             let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
-            let Some(owner) = self.nodes.get(at).map(|node| node.keeper.me().into()) else { return };
+            let Some(owner) = self.nodes.get(at).map(|node| node.keeper.me().into()) else {
+                return;
+            };
             self.spawn(at, async move {
                 let taken = store.take_over(slot, owner).await;
                 Box::new(move |world: &mut Self| {

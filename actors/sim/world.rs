@@ -6,11 +6,11 @@
 use super::config::Config;
 use super::coverage::{Conversations, Presences, Sessions};
 use super::device::{Device, Do};
+use super::dialing::Pipe;
 use super::engine::Way;
-use super::leaving::Step;
 use super::keeper::Keeper;
+use super::leaving::Step;
 use super::ledger::Ledger;
-use super::links::Pipe;
 use super::node::{DAWN_MS, Mouth, Node, name};
 use super::rng::Rng;
 use super::truth::{Truth, user_id};
@@ -201,7 +201,7 @@ impl World {
             let mut node = self.fresh_node(at, 1);
             node.up = false;
             self.nodes.push(node);
-            let wait = self.rng.below(1_500_000);
+            let wait = self.rng.below(300_000);
             self.at(wait, Event::Start(at));
         }
         let names: Vec<(UserId, String)> =
@@ -304,8 +304,9 @@ impl World {
         Some(event)
     }
 
-    fn happen(&mut self, event: Event) {
-        let place = match &event {
+    /// The node, and which of its lives, that an event needs awake.
+    fn place_of(&self, event: &Event) -> Option<(usize, u64)> {
+        match event {
             Event::SessionTurn(node, life, _)
             | Event::ConversationTurn(node, life, _)
             | Event::PresenceTurn(node, life, _)
@@ -329,7 +330,11 @@ impl World {
                 self.conns.get(conn).map(|conn| (conn.node, conn.life))
             }
             _ => None,
-        };
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let place = self.place_of(&event);
         let event = match place {
             Some((node, life)) => match self.awake(node, life, event) {
                 Some(event) => event,

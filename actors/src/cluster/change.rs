@@ -23,9 +23,8 @@ impl Change {
     #[must_use]
     pub fn between(before: &View, view: &View) -> Self {
         let (then, now) = (keys(before), keys(view));
-        let placed = before.epoch != view.epoch
-            || before.serving != view.serving
-            || before.me != view.me;
+        let placed =
+            before.epoch != view.epoch || before.serving != view.serving || before.me != view.me;
         let (gone, moved) = if placed {
             let gone = then.iter().filter(|key| !now.contains(key));
             let gone = gone.map(|key| NodeId(key.incarnation)).collect();

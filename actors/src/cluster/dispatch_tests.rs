@@ -95,8 +95,7 @@ fn a_message_of_an_older_view_is_forwarded_once_and_one_of_a_newer_view_is_given
 #[test]
 fn what_a_link_refuses_is_confessed_and_given_back() {
     let (view, user) = view(&["a", "b"], "b");
-    let (mut dispatch, mut hands) =
-        (Dispatch::default(), Hands { full: true, ..Hands::default() });
+    let (mut dispatch, mut hands) = (Dispatch::default(), Hands { full: true, ..Hands::default() });
     dispatch.add(&view, watch(user, &view), &mut hands);
     assert!(!dispatch.is_empty());
     dispatch.flush(&view, &mut hands);

@@ -15,7 +15,9 @@
 //!
 //! *Receiving.* A message is handed over when its number is the expected one. What is below came
 //! before; what is above shows a hole, and the connection is given up, so that the peer resends. The
-//! numbers alone decide: a frame that an old connection brings late does no harm.
+//! numbers alone decide: a frame that an old connection brings late does no harm. A hole at the end,
+//! that no later message shows, the sender finds: the peer heard a beat that left after a frame, and
+//! does not acknowledge the frame.
 //!
 //! *Life.* Each second a beat is sent, which the peer echoes. If no echo is new for
 //! [`SILENCE_MS`], one of the two directions is dead, and the connection is given up: a black hole,
@@ -85,7 +87,7 @@ pub enum Effect {
 pub enum Why {
     /// No sign of life that answers ours.
     Silent,
-    /// A message is missing.
+    /// A message is missing, here or there.
     Gap,
     /// A frame that can't be.
     Damaged(FrameError),
@@ -129,8 +131,8 @@ struct Outgoing {
     sent: usize,
     cost: usize,
     sent_cost: usize,
-    /// The number after the last message of each frame in flight.
-    flight: VecDeque<u64>,
+    /// Of each frame in flight the number after its last message, and our latest beat then.
+    flight: VecDeque<(u64, u64)>,
     window: usize,
     /// Bytes that may wait, those in flight included.
     most: usize,
@@ -277,6 +279,9 @@ impl Link {
             return self.give_up(Why::Damaged(FrameError::Sequence), effects);
         }
         self.out.acknowledged(ack);
+        if self.out.is_missing(echo) {
+            return self.give_up(Why::Gap, effects);
+        }
         self.out.window = usize::try_from(window).unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES);
         if beat > self.heard {
             self.heard = beat;
@@ -376,7 +381,7 @@ impl Link {
             let messages = self.out.queue.range(self.out.sent..self.out.sent + count);
             effects.push(Effect::Transmit(frame::data(&header, first, messages, payload)));
             self.answer_due = false;
-            self.out.batch_sent(count, payload);
+            self.out.batch_sent(count, payload, self.beat);
         }
     }
 }
@@ -414,10 +419,10 @@ impl Outgoing {
         (count > 0).then_some((count, payload))
     }
 
-    fn batch_sent(&mut self, count: usize, payload: usize) {
+    fn batch_sent(&mut self, count: usize, payload: usize, beat: u64) {
         self.sent += count;
         self.sent_cost += payload + count * MESSAGE_COST;
-        self.flight.push_back(self.number(self.sent));
+        self.flight.push_back((self.number(self.sent), beat));
     }
 
     /// All below `ack` arrived.
@@ -434,9 +439,15 @@ impl Outgoing {
                 self.sent_cost -= cost;
             }
         }
-        while self.flight.front().is_some_and(|end| *end <= ack) {
+        while self.flight.front().is_some_and(|(end, _)| *end <= ack) {
             self.flight.pop_front();
         }
+    }
+
+    /// Whether the peer heard a beat that left after a frame which it does not acknowledge: what
+    /// carries both in order lost that frame, and no later one may come to show the hole.
+    fn is_missing(&self, echo: u64) -> bool {
+        self.flight.front().is_some_and(|(_, beat)| *beat < echo)
     }
 
     /// Nothing is in flight: all of the queue is to be sent again.
