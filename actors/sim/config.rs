@@ -88,7 +88,7 @@ impl Config {
             pace_ms: rng.range(300, 1_500),
             body_bytes: if rng.chance(250) { 6_000 } else { 40 },
             small_windows: rng.chance(500),
-            slow_device: often(rng, 300),
+            slow_device: if gentle { 0 } else { often(rng, 300) },
             hint_drop: hostile(rng, hostile_hints && !gentle, 150),
             hint_double: hostile(rng, hostile_hints, 300),
             frame_drop: hostile(rng, hostile_frames && !gentle, 50),

@@ -64,17 +64,32 @@ fn branches() -> Vec<Branch> {
     all
 }
 
-/// Whether any run can reach a branch: an actor that was just made is told only what makes one, and
-/// a fence or a load is heard of only by who waits for it.
+/// Whether any run can reach a branch: an actor is told only what it can have asked for in that
+/// state, and one that was just made only what makes one.
 fn possible(message: &str, state: &str) -> bool {
     match (message, state) {
-        ("c.fenced" | "c.no_fence", state) => state == "c:fencing",
+        ("c.fenced" | "c.no_fence" | "c.not_here", state) => state == "c:fencing",
         ("c.loaded" | "c.load_failed", state) => state == "c:loading",
-        (message, "s:new") => message == "s.attach",
         (message, "c:cold") => {
             matches!(message, "c.send" | "c.retry" | "c.delivered" | "c.read" | "c.typing")
         }
+        // Looked up, and woken, only once loaded.
+        ("c.found" | "c.not_found" | "c.lookup_failed" | "c.wake", "c:fencing" | "c:loading") => {
+            false
+        }
+        ("c.committed" | "c.conflict" | "c.busy" | "c.unresolved", state) => {
+            matches!(state, "c:appending" | "c:marking")
+        }
+        (message, "s:new") => message == "s.attach",
+        // A connection says nothing after it was lost.
+        ("s.frames", "s:away") => false,
+        // Read only while pulling; the client may go away meanwhile.
+        ("s.inbox" | "s.inbox_failed" | "s.entries" | "s.entries_failed", state) => {
+            !matches!(state, "s:unsynced" | "s:behind")
+        }
         (message, "p:empty") => matches!(message, "p.register" | "p.watch"),
+        // While something is written the hub is online or saving.
+        ("p.committed" | "p.refused", "p:watched") => false,
         _ => true,
     }
 }

@@ -134,6 +134,7 @@ impl World {
     pub(super) fn crash(&mut self, at: usize) {
         let Some(node) = self.nodes.get(at).filter(|node| node.up) else { return };
         let life = node.life + 1;
+        self.restarted |= self.healed_us.is_some();
         self.break_pipes(at);
         let mut next = self.fresh_node(at, life);
         next.up = false;

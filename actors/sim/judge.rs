@@ -110,12 +110,13 @@ impl World {
         }
         let lives: Vec<NodeKey> = self.nodes.iter().map(|node| node.keeper.me()).collect();
         let stuck = self.ledger.stuck(&lives, self.now_us.saturating_sub(DELIVERED_US));
-        stuck.map(|(from, to)| format!("the link from {from} to {to} delivers nothing"))
+        stuck.map(|(from, to, what)| format!("the link from {from} to {to} {what}"))
     }
 
-    /// What has not come right soon although no hint was lost: no crash, and nobody declared dead.
+    /// What has not come right soon although no hint was lost: no crash, nobody declared dead, and
+    /// no node that its clients had to wait for.
     fn not_prompt(&self, since_ms: u64) -> Option<String> {
-        let gentle = self.config.gentle && self.truth.membership.deaths == 0;
+        let gentle = self.config.gentle && self.truth.membership.deaths == 0 && !self.restarted;
         if !gentle || since_ms < PROMPT_MS || self.said_goodbye {
             return None;
         }

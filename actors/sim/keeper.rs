@@ -278,6 +278,7 @@ impl World {
 
     /// A life is over: everything that belonged to it ends, and another one begins.
     fn reborn(&mut self, at: usize, pause_ms: u64) {
+        self.restarted |= self.healed_us.is_some();
         let incarnation = self.rng.next() | 1;
         self.drop_links(at);
         let Some(node) = self.nodes.get_mut(at) else { return };
@@ -377,9 +378,15 @@ impl World {
         u32::try_from(hosted).unwrap_or(u32::MAX)
     }
 
+    /// A node in its life.
+    pub(super) fn key(&self, at: usize) -> NodeKey {
+        let none = NodeKey { node: 0, incarnation: 0 };
+        self.nodes.get(at).map_or(none, |node| node.keeper.me())
+    }
+
     /// How sessions of a node are addressed.
     pub(super) fn node_id(&self, at: usize) -> NodeId {
-        NodeId(self.nodes.get(at).map_or(0, |node| node.keeper.me().incarnation))
+        NodeId(self.key(at).incarnation)
     }
 
     pub(super) fn each_session(

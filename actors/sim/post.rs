@@ -24,7 +24,12 @@ impl Carrier for Hands<'_> {
     }
 
     fn send(&mut self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
-        self.world.link_send(self.at, to, message)
+        let sent = self.world.link_send(self.at, to, message);
+        if sent == Err(ErrorCode::Busy) {
+            let (own, now_us) = (self.world.key(self.at), self.world.now_us);
+            self.world.ledger.refused(own, to, now_us);
+        }
+        sent
     }
 
     fn is_prompt(&self, node: NodeKey) -> bool {
@@ -103,6 +108,8 @@ impl World {
             News::EndDevice(..) => {}
             News::HintsLost => {
                 coverage::reached(("dispatch.confessed", "n"));
+                let own = self.key(at);
+                self.ledger.confessed(from, own);
                 self.each_session(at, |_| Some(SessionMsg::HintsLost));
                 self.each_hub(at, |_| Some(PresenceMsg::HintsLost));
             }

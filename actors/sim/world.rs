@@ -151,6 +151,8 @@ pub struct World {
     /// Ways between nodes that are cut.
     pub(super) cuts: Vec<(usize, usize)>,
     pub(super) healed_us: Option<u64>,
+    /// A node began another life since.
+    pub(super) restarted: bool,
     pub(super) said_goodbye: bool,
     pub(super) done: bool,
     /// The last events in words, when asked for.
@@ -185,6 +187,7 @@ impl World {
             store_full: false,
             cuts: Vec::new(),
             healed_us: None,
+            restarted: false,
             said_goodbye: false,
             done: false,
             log: None,
