@@ -15,7 +15,6 @@ use std::sync::Arc;
 pub(super) struct Caller {
     pub(super) user: UserId,
     pub(super) device: DeviceId,
-    pub(super) name: String,
 }
 
 impl FromRequestParts<Arc<AppState>> for Caller {
@@ -28,7 +27,7 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         let missing = || ApiError::new(ErrorCode::BadToken, "send an access token as a bearer");
         let Claims { user, device, .. } = claims(state, &parts.headers)?.ok_or_else(missing)?;
         match state.identity.standing(user, device).await? {
-            Standing::Good(name) => Ok(Self { user, device, name }),
+            Standing::Good(_) => Ok(Self { user, device }),
             Standing::Revoked => {
                 Err(ApiError::new(ErrorCode::BadToken, "the device was revoked; log in again"))
             }

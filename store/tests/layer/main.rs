@@ -11,6 +11,8 @@ mod backup;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod concurrent;
+#[cfg(test)]
 mod conversations;
 #[cfg(test)]
 mod damaged;
