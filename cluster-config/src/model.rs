@@ -131,6 +131,11 @@ pub struct Http {
     pub header_timeout_ms: u64,
     /// Most milliseconds for a request's body to arrive.
     pub body_timeout_ms: u64,
+    /// PEM files of the certificate chain and of its private key; without them the node speaks no
+    /// TLS. They are read again when they change.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key, see `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for Http {
@@ -142,6 +147,8 @@ impl Default for Http {
             trusted_proxies: Vec::new(),
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -276,6 +283,9 @@ pub struct Limits {
     pub attempts_per_minute: u64,
     /// How many of them at once.
     pub attempts_burst: u64,
+    /// Most connections of one address at a time; 0: no limit. Addresses of proxies that are
+    /// trusted have none.
+    pub connections_per_address: usize,
     /// Whether addresses of the machine itself are limited too.
     pub limit_loopback: bool,
 }
@@ -288,6 +298,7 @@ impl Default for Limits {
             sign_up: SignUp::Open,
             attempts_per_minute: 30,
             attempts_burst: 30,
+            connections_per_address: 1_000,
             limit_loopback: false,
         }
     }
@@ -298,6 +309,8 @@ impl Default for Limits {
 pub enum SignUp {
     /// Anybody may.
     Open,
+    /// Who has an invitation may.
+    Invitation,
     /// Nobody may.
     Closed,
 }

@@ -313,8 +313,9 @@ fn code_of(error: &StoreError) -> ErrorCode {
             ErrorCode::StoreUnavailable
         }
         StoreError::Unresolved => ErrorCode::OutcomeUnknown,
-        StoreError::Read(ReadError::Damaged(_)) | StoreError::NameTaken | StoreError::IdTaken => {
-            ErrorCode::Internal
-        }
+        StoreError::Read(ReadError::Damaged(_))
+        | StoreError::NameTaken
+        | StoreError::NotInvited
+        | StoreError::IdTaken => ErrorCode::Internal,
     }
 }
