@@ -99,7 +99,9 @@ impl World {
         };
         let Some(node) = self.nodes.get_mut(target.node) else { return };
         let own = node.keeper.me();
-        let me = Me { cluster: CLUSTER, name: &node.name, incarnation: own.incarnation };
+        let incarnation = own.incarnation;
+        let newest = NEWEST_VERSION;
+        let me = Me { cluster: CLUSTER, name: &node.name, incarnation, newest };
         let judged = greeting.judge(me, true);
         let known = node.links.0.get_mut(&dialer.own);
         let (Ok(version), Some(peer)) = (judged, known) else {
