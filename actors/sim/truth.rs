@@ -4,7 +4,12 @@
 //! - **L** what is acknowledged or delivered is in the store at that moment;
 //! - **D** no `client_msg_id` stands at two places;
 //! - **O** places are dense, and what stands at one never changes;
-//! - **M** marks only rise.
+//! - **M** marks only rise;
+//! - what holds of the membership ([`super::members`]).
+//!
+//! The load test's oracle makes the same statements of what clients of a running cluster were told and
+//! given, and can judge some of them only at the end, from the history it reads back. Here each commit
+//! is seen as it happens, so a claim is judged at the moment it is made, against the store itself.
 
 use super::engine;
 use super::members::Membership;

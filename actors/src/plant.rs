@@ -94,6 +94,7 @@ impl Bug {
         Self::FenceKept,
         Self::RefusedRemembered,
         Self::HeadNotMoved,
+        Self::MarksForgotten,
         Self::FenceOfTheLost,
         Self::StaleViewServes,
         Self::RenewedWhenDead,

@@ -6,7 +6,7 @@ use crate::link::NodeKey;
 use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
 use crate::wire::Header;
 use bytes::Bytes;
-use rookery_protocol::{ErrorCode, SessionId, UserId};
+use rookery_protocol::{DeviceId, ErrorCode, SessionId, UserId};
 use rookery_store::{Lease, NodeState, slot_of_user};
 
 #[derive(Default)]
@@ -90,6 +90,19 @@ fn a_message_of_an_older_view_is_forwarded_once_and_one_of_a_newer_view_is_given
         let told = matches!(hands.here[..], [Envelope::Session(_, SessionMsg::HubsMoved(_))]);
         assert_eq!(told, forwarded == 0, "the watcher asks again");
     }
+}
+
+#[test]
+fn a_registration_that_is_given_back_reaches_its_session_on_another_node() {
+    let (view, user) = view(&["a", "b", "c"], "c");
+    let far = member("b").key;
+    let (session, node) = (SessionId(1), NodeId(far.incarnation));
+    let register = PresenceMsg::Register { session, node, device: DeviceId(1) };
+    let (mut dispatch, mut hands) = (Dispatch::default(), Hands::default());
+    let header = Header { hops: 0, epoch: view.epoch + 1 };
+    dispatch.arrived(&view, header, Envelope::Presence(user, register), &mut hands);
+    dispatch.flush(&view, &mut hands);
+    assert_eq!((hands.sent, hands.hints_lost), (vec![far], vec![]));
 }
 
 #[test]
