@@ -105,6 +105,12 @@ pub static KEYS: &[Key] = &[
     whole("http.body_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
         c.http.body_timeout_ms = v;
     }),
+    text("http.tls_certificate", "\"\", or the path of a PEM file", |c, v| {
+        put(&mut c.http.tls_certificate, optional(v, path))
+    }),
+    text("http.tls_key", "\"\", or the path of a PEM file", |c, v| {
+        put(&mut c.http.tls_key, optional(v, path))
+    }),
     text(
         "metrics.listen",
         "an IP address and a port, such as 127.0.0.1:9090, or \"off\"",
@@ -139,6 +145,10 @@ pub static KEYS: &[Key] = &[
     whole("sessions.grace_ms", (1_000, HOUR_MS, "milliseconds"), |c, v| c.sessions.grace_ms = v),
     whole("tokens.access_ttl_s", (60, 86_400, "seconds"), |c, v| c.tokens.access_ttl_s = v),
     whole("tokens.refresh_ttl_s", (3_600, YEAR_S, "seconds"), |c, v| c.tokens.refresh_ttl_s = v),
+    whole("tokens.refresh_grace_s", (0, 300, "seconds"), |c, v| c.tokens.refresh_grace_s = v),
+    whole("tokens.key_rotation_days", (0, MAX_DAYS, "days; 0: never"), |c, v| {
+        c.tokens.key_rotation_days = v;
+    }),
     whole("passwords.threads", WORKERS, |c, v| c.passwords.threads = number(v).into()),
     whole("passwords.queue", (1, 100_000, "requests"), |c, v| c.passwords.queue = number(v)),
     whole("limits.max_connections", (1, 10_000_000, "connections"), |c, v| {
@@ -147,9 +157,10 @@ pub static KEYS: &[Key] = &[
     whole("limits.hello_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
         c.limits.hello_timeout_ms = v;
     }),
-    text("limits.sign_up", "open or closed", |c, v| {
+    text("limits.sign_up", "open, invitation or closed", |c, v| {
         let sign_up = match v {
             "open" => Some(SignUp::Open),
+            "invitation" => Some(SignUp::Invitation),
             "closed" => Some(SignUp::Closed),
             _ => None,
         };
@@ -159,6 +170,9 @@ pub static KEYS: &[Key] = &[
         c.limits.attempts_per_minute = v;
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
+    whole("limits.connections_per_address", (0, 10_000_000, "connections; 0: no limit"), |c, v| {
+        c.limits.connections_per_address = number(v);
+    }),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
     text("store.engine", "embedded, shared or fdb", |c, v| {
         let engine = match v {
@@ -224,6 +238,9 @@ pub static KEYS: &[Key] = &[
         c.cluster.suspicion_ms = v;
     }),
     whole("cluster.drain_ms", (0, HOUR_MS, "milliseconds"), |c, v| c.cluster.drain_ms = v),
+    whole("cluster.link_version", (0, 255, "a version; 0: the newest"), |c, v| {
+        c.cluster.link_version = u8::try_from(v).ok().filter(|version| *version > 0);
+    }),
 ];
 
 /// Puts a value where it belongs; false when there is none.

@@ -27,9 +27,10 @@ enum Command {
         /// A running node, for example http://127.0.0.1:8080.
         #[arg(long, conflicts_with = "spawn", required_unless_present = "spawn")]
         url: Option<String>,
-        /// Start this many nodes on a temporary directory and end them afterwards.
-        #[arg(long, value_name = "N")]
-        spawn: Option<u32>,
+        /// Start this many nodes on a temporary directory and end them afterwards: one on its
+        /// embedded store; more on one process of the store, linked with mutual TLS.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+        spawn: Option<u16>,
         /// Write the report there.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -59,22 +60,16 @@ pub fn main() -> ExitCode {
 fn carry_out(
     file: &PathBuf,
     url: Option<String>,
-    spawn: Option<u32>,
+    spawn: Option<u16>,
     json: Option<PathBuf>,
     seed: u64,
     plant: Option<Plant>,
 ) -> Result<bool, String> {
-    if let Some(n) = spawn
-        && n != 1
-    {
-        return Err(format!(
-            "--spawn {n}: only one node can be spawned, clusters are not there yet"
-        ));
-    }
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let scenario =
         Scenario::parse(&text).map_err(|e| format!("{} is not valid:\n{e}", file.display()))?;
-    let options = Options { url, seed, plant, watcher: None };
+    let spawn = usize::from(spawn.unwrap_or(1));
+    let options = Options { url, spawn, seed, plant, watcher: None };
     let (report, remarks) = run(&scenario, &options).map_err(|e| e.to_string())?;
     print!("{}", report.table(&remarks));
     if let Some(path) = json {

@@ -2,23 +2,28 @@
 //!
 //! ```text
 //! scenario.rs  what to do            body.rs     what a message carries
-//! node.rs      a node of its own     accounts.rs who takes part
+//! cluster.rs   nodes of its own      process.rs  one process of them
+//! accounts.rs  who takes part
 //! session.rs   one device's task     pacer.rs    when sends are due (open loop)
 //! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
 //! run.rs       the phases of a run   report.rs   JSON and table
+//! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
 //!
 //! It knows nothing of the server's inside: only the protocol, the client library, and the
-//! start-up line of `rookery serve`.
+//! start-up line of `rookery serve` and its port for operators.
 
 mod accounts;
 mod body;
 pub mod cli;
+pub mod cluster;
+pub mod gate;
 mod measure;
-mod node;
+pub mod netns;
 pub mod oracle;
 mod pacer;
 mod plant;
+pub mod process;
 mod procfs;
 mod progress;
 pub mod report;

@@ -1,18 +1,26 @@
-//! What the kernel says of a process: resident memory and processor time. Linux only; elsewhere,
-//! or when the process is gone, the answer is "not known".
+//! What the kernel says of processes: resident memory and processor time. Linux only; elsewhere,
+//! or when one is gone, the answer is "not known".
 
 use std::fs;
 
-/// Resident memory of a process, bytes.
-pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
+/// Resident memory of these processes together, bytes; not known without any.
+pub(crate) fn rss_bytes(pids: &[u32]) -> Option<u64> {
+    if pids.is_empty() { None } else { pids.iter().map(|pid| rss_of(*pid)).sum() }
+}
+
+/// Processor time of these processes so far, all threads, seconds; not known without any.
+pub(crate) fn cpu_s(pids: &[u32]) -> Option<f64> {
+    if pids.is_empty() { None } else { pids.iter().map(|pid| cpu_of(*pid)).sum() }
+}
+
+fn rss_of(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
 
-/// Processor time of a process so far, all threads, seconds.
-pub(crate) fn cpu_s(pid: u32) -> Option<f64> {
+fn cpu_of(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything; user and system time are the 12th
     // and 13th field after it.
@@ -42,8 +50,8 @@ mod tests {
             println!("SKIPPED: /proc is read on Linux only");
             return;
         }
-        assert!(rss_bytes(std::process::id()).unwrap() > 100_000);
-        assert!(cpu_s(std::process::id()).is_some());
-        assert_eq!(rss_bytes(u32::MAX), None);
+        assert!(rss_bytes(&[std::process::id()]).unwrap() > 100_000);
+        assert!(cpu_s(&[std::process::id()]).is_some());
+        assert_eq!(rss_bytes(&[u32::MAX]), None);
     }
 }

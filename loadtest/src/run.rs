@@ -2,9 +2,10 @@
 
 use crate::accounts;
 use crate::body;
-use crate::node::Node;
+use crate::cluster::{Cluster, Setup};
 use crate::pacer::{self, Pacer};
 use crate::plant::Plant;
+use crate::process;
 use crate::procfs;
 use crate::progress::{self, Watcher};
 use crate::report::{Client, Remarks, Report, Server};
@@ -31,8 +32,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Where and how to run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// A node that runs already (`http://host:port`); none: one is spawned.
+    /// A node that runs already (`http://host:port`); none: nodes are spawned.
     pub url: Option<String>,
+    /// How many nodes to spawn; at least one is.
+    pub spawn: usize,
     /// Accounts, order and content are drawn from it.
     pub seed: u64,
     /// A fault that the oracle must find.
@@ -79,12 +82,12 @@ pub fn run(scenario: &Scenario, options: &Options) -> Result<(Report, Remarks), 
         .enable_all()
         .build()
         .map_err(|e| RunError::new(e.to_string()))?;
-    let node = match &options.url {
+    let cluster = match &options.url {
         Some(_) => None,
-        None => Some(Node::spawn()?),
+        None => Some(Setup::new(process::binary()?, options.spawn.max(1)).start()?),
     };
-    let outcome = runtime.block_on(Run::new(scenario, options, node.as_ref())?.carry_out());
-    let ended = node.map_or(Ok(()), Node::end);
+    let outcome = runtime.block_on(Run::new(scenario, options, cluster.as_ref())?.carry_out());
+    let ended = cluster.map_or(Ok(()), Cluster::end);
     let (mut report, mut remarks) = outcome?;
     if let Err(e) = ended {
         report.errors += 1;
@@ -97,16 +100,22 @@ struct Run {
     shared: Arc<Shared>,
     base: String,
     store: Option<String>,
-    server: Option<u32>,
+    nodes: usize,
+    /// Processes of the server, as far as this run started them.
+    server: Vec<u32>,
     progress: bool,
     watcher: Option<Watcher>,
     signed_up: Arc<AtomicUsize>,
 }
 
 impl Run {
-    fn new(scenario: &Scenario, options: &Options, node: Option<&Node>) -> Result<Self, RunError> {
-        let base = match (node, &options.url) {
-            (Some(node), _) => node.url.clone(),
+    fn new(
+        scenario: &Scenario,
+        options: &Options,
+        cluster: Option<&Cluster>,
+    ) -> Result<Self, RunError> {
+        let base = match (cluster, &options.url) {
+            (Some(cluster), _) => cluster.url(0),
             (None, Some(url)) => url.trim_end_matches('/').to_owned(),
             (None, None) => return Err(RunError::new("neither an address nor a node")),
         };
@@ -126,8 +135,9 @@ impl Run {
         Ok(Self {
             shared: Arc::new(shared),
             base,
-            store: node.and_then(|n| n.store.clone()),
-            server: node.map(Node::pid),
+            store: cluster.and_then(Cluster::engine),
+            nodes: cluster.map_or(1, Cluster::count),
+            server: cluster.map(Cluster::pids).unwrap_or_default(),
             progress: std::io::stderr().is_terminal(),
             watcher: options.watcher.clone(),
             signed_up: Arc::new(AtomicUsize::new(0)),
@@ -160,7 +170,7 @@ impl Run {
         let logins =
             accounts::log_in_all(&self.base, seed, users, s.devices, s.signing_up, done).await?;
         sleep(SETTLE).await;
-        let rss_before = self.server.and_then(procfs::rss_bytes);
+        let rss_before = procfs::rss_bytes(&self.server);
 
         let dues = self.connect(logins);
         let start = Instant::now();
@@ -265,7 +275,7 @@ impl Run {
         if s.kind == Kind::Idle {
             self.enter(Phase::Hold);
             sleep(Duration::from_secs_f64(s.duration_s)).await;
-            load.rss = self.server.and_then(procfs::rss_bytes);
+            load.rss = procfs::rss_bytes(&self.server);
             load.duration_s = s.duration_s;
             self.shared.state().measure.from_us = self.shared.now_us();
             self.enter(Phase::Run);
@@ -289,7 +299,7 @@ impl Run {
             }
             self.shared.state().measure.until_us = self.shared.now_us();
             load.duration_s = start.elapsed().as_secs_f64();
-            load.rss = self.server.and_then(procfs::rss_bytes);
+            load.rss = procfs::rss_bytes(&self.server);
         }
         let (server_now, client_now) = self.cpu();
         let spent = |a: Option<f64>, b: Option<f64>| Some(b? - a?);
@@ -345,7 +355,7 @@ impl Run {
         let report = Report {
             scenario: s.name.clone(),
             seed: self.shared.seed,
-            nodes: 1,
+            nodes: u32::try_from(self.nodes).unwrap_or(u32::MAX),
             store: self.store.clone(),
             duration_s: load.duration_s,
             sessions,
@@ -392,7 +402,7 @@ impl Run {
     }
 
     fn cpu(&self) -> (Option<f64>, Option<f64>) {
-        (self.server.and_then(procfs::cpu_s), procfs::cpu_s(std::process::id()))
+        (procfs::cpu_s(&self.server), procfs::cpu_s(&[std::process::id()]))
     }
 
     fn enter(&self, phase: Phase) {

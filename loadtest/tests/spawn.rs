@@ -1,4 +1,4 @@
-//! The binary with a node of its own: a clean run ends with 0, a planted fault with 1.
+//! The binary with nodes of its own: a clean run ends with 0, a planted fault with 1.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
@@ -17,13 +17,13 @@ at_least = 500
 settle_s = 20
 "#;
 
-fn run_with(directory: &std::path::Path, more: &[&str]) -> Output {
+fn run_with(directory: &std::path::Path, nodes: &str, more: &[&str]) -> Output {
     let file = directory.join("scenario.toml");
     std::fs::write(&file, SCENARIO).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rookery-loadtest"))
         .arg("run")
         .arg(&file)
-        .args(["--spawn", "1", "--json"])
+        .args(["--spawn", nodes, "--json"])
         .arg(directory.join("out.json"))
         .args(more)
         .output()
@@ -36,7 +36,7 @@ fn a_spawned_node_passes_and_every_planted_fault_is_found() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let good = run_with(directory.path(), &[]);
+    let good = run_with(directory.path(), "1", &[]);
     assert_eq!(good.status.code(), Some(0), "{good:#?}");
     let json = std::fs::read_to_string(directory.path().join("out.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -47,7 +47,20 @@ fn a_spawned_node_passes_and_every_planted_fault_is_found() {
         assert!(report["server"]["rss_bytes"].as_u64().unwrap() > 0);
     }
     for plant in ["lose", "duplicate", "reorder"] {
-        let planted = run_with(directory.path(), &["--plant", plant]);
+        let planted = run_with(directory.path(), "1", &["--plant", plant]);
         assert_eq!(planted.status.code(), Some(1), "{plant}: {planted:#?}");
     }
+}
+
+#[test]
+fn three_spawned_nodes_pass() {
+    if node_binary::rookery().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let good = run_with(directory.path(), "3", &[]);
+    assert_eq!(good.status.code(), Some(0), "{good:#?}");
+    let json = std::fs::read_to_string(directory.path().join("out.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["nodes"], &report["store"]), (&3.into(), &"shared".into()));
 }

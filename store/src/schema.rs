@@ -44,9 +44,15 @@ const fn tag(byte: u8, name: &'static str, key_bytes: usize, travels: Travels) -
 /// Every tag, by its byte.
 pub const TAGS: &[Tag] = &[
     tag(b'E', "epoch", 1, Travels::Never),
+    tag(b'G', "invitation", 33, Travels::LogIns),
     tag(b'I', "installation", 1, Travels::Never),
+    tag(b'J', "signing keys", 1, Travels::Secret),
     tag(b'K', "signing key", 1, Travels::Secret),
     tag(b'L', "lease", 9, Travels::Never),
+    Tag { byte: b'N', name: "name skeleton", travels: Travels::Always, key_bytes: (2, 33) },
+    tag(b'R', "revocation", 13, Travels::Never),
+    tag(b'U', "profile", 9, Travels::Always),
+    tag(b'X', "shut out", 9, Travels::Always),
     tag(b'Z', "transfer", 1, Travels::Never),
     tag(b'a', "activity", 17, Travels::Always),
     tag(b'b', "conversation floor", 9, Travels::Always),
@@ -134,6 +140,11 @@ mod tests {
             keys::device(user, device).into(),
             keys::refresh(&[1; 32]).into(),
             keys::family(user, device).into(),
+            keys::revocation(Stamp::new(Version(1), 0, 0)).into(),
+            keys::skeleton("ann").into(),
+            keys::profile(user).into(),
+            keys::shut_out(user).into(),
+            keys::invitation(&[1; 32]).into(),
             keys::last_seen(user).into(),
             keys::device_cursor(user, device).into(),
             keys::retention(conv).into(),
@@ -143,6 +154,7 @@ mod tests {
             keys::INSTALLATION.into(),
             keys::SIGNING_KEY.into(),
             keys::TRANSFER.into(),
+            keys::KEY_RING.into(),
         ];
         for key in &built {
             let tag = tag_of(key).unwrap_or_else(|| panic!("{} is not in the table", hex(key)));

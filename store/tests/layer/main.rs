@@ -35,4 +35,6 @@ mod retention;
 #[cfg(test)]
 mod sendable;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod support;

@@ -8,7 +8,9 @@ mod keeper;
 pub(in crate::shell) use keeper::Keeper;
 
 use super::inbox::Full;
+use super::system::{ActorSystem, Shared};
 use crate::cluster::{NodeId, Phase, Profile, Timing, View};
+use crate::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
 use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice, Peer};
 use crate::wire::{self, Header, News, WireError};
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use rookery_protocol::{DeviceId, ErrorCode, UserId};
 use rookery_store::{NodeState, Slot};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -65,6 +67,28 @@ pub(in crate::shell) enum Wish {
     Leave,
 }
 
+impl Shared {
+    /// Whether this node lives that life; nothing is bound to one where there is no cluster.
+    pub(in crate::shell) fn lives_as(&self, life: Option<NodeId>) -> bool {
+        let (Some(life), Some(cluster)) = (life, &self.cluster) else { return true };
+        cluster.view.borrow().me.incarnation == life.0
+    }
+}
+
+impl ActorSystem {
+    /// Whether there is a link to another node.
+    #[must_use]
+    pub fn is_linked(&self, node: NodeKey) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
+    }
+
+    /// The wire version on the link to another node; of this node, the newest it knows.
+    #[must_use]
+    pub fn link_version(&self, node: NodeKey) -> u8 {
+        self.shared.cluster.as_ref().map_or(NEWEST_VERSION, |cluster| cluster.speaks(node))
+    }
+}
+
 /// The cluster as the shards of a node see it.
 pub(in crate::shell) struct Cluster {
     config: ClusterConfig,
@@ -75,6 +99,8 @@ pub(in crate::shell) struct Cluster {
     serves_until_ms: AtomicU64,
     links: RwLock<Option<Arc<dyn LinkOut>>>,
     look: Notify,
+    /// The links of this life can't go on.
+    links_failed: AtomicBool,
     /// Nodes that did not get all hints, and don't know it yet.
     lossy: Mutex<BTreeSet<NodeKey>>,
 }
@@ -90,6 +116,7 @@ impl Cluster {
             serves_until_ms: AtomicU64::new(0),
             links: RwLock::new(None),
             look: Notify::new(),
+            links_failed: AtomicBool::new(false),
             lossy: Mutex::default(),
         }
     }
@@ -116,6 +143,12 @@ impl Cluster {
     pub(in crate::shell) fn send(&self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return Err(ErrorCode::Moved) };
+        // An older node would skip it in silence: what it can't do yet is refused here.
+        let since = wire::since(&message);
+        if since > OLDEST_VERSION && since > links.speaks(to) {
+            metrics::counter!("rookery_messages_refused_total", "why" => "older node").increment(1);
+            return Err(ErrorCode::Moved);
+        }
         links.send(to, message).map_err(|refused| match refused {
             LinkRefused::Full => ErrorCode::Busy,
             LinkRefused::Unknown => ErrorCode::Moved,
@@ -201,6 +234,21 @@ impl Cluster {
     pub(in crate::shell) fn is_up(&self, node: NodeKey) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.as_ref().is_some_and(|links| links.is_up(node))
+    }
+
+    /// The wire version that a node speaks.
+    pub(in crate::shell) fn speaks(&self, node: NodeKey) -> u8 {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().map_or(OLDEST_VERSION, |links| match node == links.own() {
+            true => NEWEST_VERSION,
+            false => links.speaks(node),
+        })
+    }
+
+    /// Whether an answer of a node is in sight.
+    pub(in crate::shell) fn is_prompt(&self, node: NodeKey) -> bool {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().is_some_and(|links| links.is_prompt(node))
     }
 
     /// Whether all active members are linked.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ pub(super) struct Core {
     pub(super) name: String,
     pub(super) incarnation: u64,
     pub(super) cluster: String,
+    /// The newest wire version this node speaks.
+    pub(super) newest: u8,
     pub(super) on_message: OnMessage,
     pub(super) on_notice: OnNotice,
     pub(super) sessions: Sessions,
@@ -33,12 +35,15 @@ pub(super) struct Core {
     server: Mutex<Option<ActorRef<NodeServerMessage>>>,
     routers: Mutex<[u64; ROUTERS]>,
     connections: AtomicU64,
+    /// The links are ended on purpose.
+    pub(super) ending: AtomicBool,
     started: Instant,
 }
 
 impl Core {
     pub(super) fn new(
         (cluster, name, incarnation): (String, String, u64),
+        newest: u8,
         on_message: OnMessage,
         on_notice: OnNotice,
     ) -> Self {
@@ -47,6 +52,7 @@ impl Core {
             name,
             incarnation,
             cluster,
+            newest,
             on_message,
             on_notice,
             sessions: Sessions::default(),
@@ -56,6 +62,7 @@ impl Core {
             server: Mutex::default(),
             routers: Mutex::new([0; ROUTERS]),
             connections: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             started: Instant::now(),
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct PeerLink {
 
 struct State {
     address: String,
+    /// The wire version of the newest connection that stood.
+    version: Option<u8>,
     /// `None` once the view dropped the peer.
     link: Option<Link>,
     over: Option<Over>,
@@ -57,6 +59,7 @@ impl PeerLink {
         let key = peer.key();
         let state = State {
             address: peer.address,
+            version: None,
             link: Some(Link::new(own, key, start, expected)),
             over: None,
             current: None,
@@ -78,6 +81,14 @@ impl PeerLink {
 
     pub(super) fn is_up(&self) -> bool {
         self.lock().link.as_ref().is_some_and(Link::is_up)
+    }
+
+    pub(super) fn version(&self) -> Option<u8> {
+        self.lock().version
+    }
+
+    pub(super) fn is_prompt(&self) -> bool {
+        self.lock().link.as_ref().is_some_and(|link| !link.is_quiet())
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
@@ -118,6 +129,7 @@ impl PeerLink {
                 return pipe.end();
             }
             state.over = Some(Over { connection, router, pipe });
+            state.version = Some(version);
         }
         self.input(core, Input::Connected { version });
     }
@@ -185,7 +197,7 @@ impl PeerLink {
 
     /// Under the lock, so that frames leave in the order in which they were made. Nothing here blocks.
     fn perform(&self, state: &mut State) {
-        let State { effects, over, news, .. } = state;
+        let State { effects, over, news, version, .. } = state;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Transmit(bytes) => {
@@ -196,12 +208,18 @@ impl PeerLink {
                 }
                 Effect::Deliver(messages) => news.push_back(News::Messages(messages)),
                 Effect::Up => {
-                    tracing::info!(peer = self.name, incarnation = self.incarnation, "link up");
+                    let (peer, incarnation) = (&self.name, self.incarnation);
+                    tracing::info!(peer, incarnation, version, "link up");
                     news.push_back(News::Notice(Notice::Up(self.key)));
                 }
                 Effect::Down => {
                     tracing::warn!(peer = self.name, incarnation = self.incarnation, "link down");
                     news.push_back(News::Notice(Notice::Down(self.key)));
+                }
+                Effect::Quiet => {
+                    tracing::info!(peer = self.name, incarnation = self.incarnation, "peer quiet");
+                    metrics::counter!("rookery_link_quiet_total").increment(1);
+                    news.push_back(News::Notice(Notice::Quiet(self.key)));
                 }
                 Effect::Disconnect(why) => {
                     tracing::warn!(peer = self.name, ?why, "a connection is given up");

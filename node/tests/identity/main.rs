@@ -1,0 +1,16 @@
+//! Who is let in, as clients meet it over HTTP and the wire. One binary, because each costs a link.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
+mod accounts;
+mod bad_input;
+mod openapi;
+mod revocation;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
