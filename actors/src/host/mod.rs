@@ -86,7 +86,8 @@ struct Panics {
 /// See the module.
 pub struct Host<K: Kind, L: Line> {
     settings: Arc<Settings>,
-    hosted: HashMap<K::Key, Hosted<K, L>>,
+    /// Boxed: a table is half empty after it grew, and empty places should cost a pointer.
+    hosted: HashMap<K::Key, Box<Hosted<K, L>>>,
     next_activation: u64,
     fences: Fences,
     timers: BTreeSet<(u64, K::Key)>,
@@ -167,10 +168,11 @@ impl<K: Kind, L: Line> Host<K, L> {
                 lines: Vec::new(),
                 plans: 0,
             };
-            self.hosted.insert(key, hosted);
+            self.hosted.insert(key, Box::new(hosted));
         }
         let Some(hosted) = self.hosted.get_mut(&key) else { return };
         if let Some(line) = line {
+            hosted.lines.reserve_exact(1);
             hosted.lines.push(Attached::new(line));
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -330,7 +332,7 @@ impl<K: Kind, L: Line> Host<K, L> {
         self.hosted.get(&to.key).is_some_and(|hosted| hosted.activation == to.activation)
     }
 
-    fn remove(&mut self, key: K::Key) -> Option<Hosted<K, L>> {
+    fn remove(&mut self, key: K::Key) -> Option<Box<Hosted<K, L>>> {
         let hosted = self.hosted.remove(&key)?;
         if let Some(at) = hosted.wake_at {
             self.timers.remove(&(at, key));

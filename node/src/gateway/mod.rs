@@ -6,7 +6,8 @@
 //! hello        the first frame: versions, token, device -> who it is
 //! connection   frames to the session, the session's frames to the socket, signs of life
 //! refusal      Error, Bye, close
-//! socket       the WebSocket itself: messages, fragments, time to write
+//! socket       one WebSocket: bytes in, chunks out, time to write
+//! websocket    its framing: messages out of bytes; pure
 //! ```
 //!
 //! Safety: nothing reaches a session before its token was verified and its device found not to be
@@ -20,6 +21,7 @@ mod refusal;
 mod revoked;
 mod socket;
 mod upgrade;
+mod websocket;
 
 pub use upgrade::upgrade;
 
