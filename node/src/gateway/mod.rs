@@ -15,6 +15,7 @@
 //! store, for a sign of life, for the client to take what is written, for it to close.
 
 mod connection;
+mod follow;
 mod hello;
 mod meters;
 mod refusal;
@@ -23,6 +24,7 @@ mod socket;
 mod upgrade;
 mod websocket;
 
+pub(crate) use follow::follow_revocations;
 pub use upgrade::upgrade;
 
 use crate::cluster;
@@ -147,6 +149,12 @@ impl Gateway {
         // of the two.
         self.revoked.mark(user, device);
         self.system.end_device(user, device);
+    }
+
+    /// Closes the connections that a device has here: another node revoked it, and all were told.
+    fn revoked_elsewhere(&self, user: UserId, device: DeviceId) {
+        self.revoked.mark(user, device);
+        self.system.end_device_here(user, device);
     }
 
     /// The actors.
