@@ -24,7 +24,7 @@ use crate::message::Envelope;
 use crate::session::Settings;
 use crate::time::Now;
 use orphans::Orphans;
-use rookery_protocol::CloseCode;
+use rookery_protocol::{CloseCode, Cursor, UserId};
 use rookery_store::{Outcome, Plan, Slot, TakeOver, slot_of};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,6 +55,12 @@ pub trait Outlet<K: Kind> {
     fn commit(&mut self, to: ReplyTo<K::Key>, plan: Plan);
     /// Ask the store; answered by [`Host::answered`].
     fn ask(&mut self, to: ReplyTo<K::Key>, query: Query);
+    /// Ask [`Query::News`] for many; who has none needs no answer.
+    fn check(&mut self, asked: Vec<(ReplyTo<K::Key>, (UserId, Cursor))>) {
+        for (to, (user, after)) in asked {
+            self.ask(to, Query::News { user, after });
+        }
+    }
     /// Whether this node is the one to work for a slot, as far as it knows.
     fn may_own(&self, slot: Slot) -> bool;
     /// Take a slot over; answered by [`Host::taken`].
@@ -93,6 +99,8 @@ pub struct Host<K: Kind, L: Line> {
     timers: BTreeSet<(u64, K::Key)>,
     panics: HashMap<K::Key, Panics>,
     orphans: Orphans<K::Key>,
+    /// What is to be asked for many together, at the end of a tick.
+    checks: Vec<(ReplyTo<K::Key>, (UserId, Cursor))>,
     /// Of the message being handled; kept for its memory.
     effects: Vec<Effect>,
 }
@@ -110,6 +118,7 @@ impl<K: Kind, L: Line> Host<K, L> {
             timers: BTreeSet::new(),
             panics: HashMap::new(),
             orphans: Orphans::default(),
+            checks: Vec::new(),
             effects: Vec::new(),
         }
     }
@@ -286,6 +295,9 @@ impl<K: Kind, L: Line> Host<K, L> {
                 self.tell(now, key, K::wake(), None, out);
             }
         }
+        if !self.checks.is_empty() {
+            out.check(std::mem::take(&mut self.checks));
+        }
     }
 
     /// An actor's place is elsewhere now: it goes without a word.
@@ -352,6 +364,11 @@ impl<K: Kind, L: Line> Host<K, L> {
             Effect::Query { token, query } => {
                 if let Some(to) = self.reply_to(key, token) {
                     out.ask(to, *query);
+                }
+            }
+            Effect::Check { token, user, after } => {
+                if let Some(to) = self.reply_to(key, token) {
+                    self.checks.push((to, (user, after)));
                 }
             }
             Effect::NeedFence(slot) => self.need_fence(key, slot, out),
