@@ -13,11 +13,7 @@
 //! Prints for each number the growth of resident memory a session since the start, and what a log-in
 //! (attach, sync, a row in the store) and a held session cost of processor time.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "an example that measures and prints"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example that measures and prints")]
 
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::session::Settings;
@@ -51,7 +47,10 @@ async fn main() {
     let system = ActorSystem::start(Store::new(engine.into()), config).await.unwrap();
     let live = Arc::new(AtomicU64::new(0));
     let before = resident_bytes();
-    println!("{:>10} {:>16} {:>14} {:>14} {:>20}", "sessions", "bytes each", "log-ins/s", "us a log-in", "us a session, a s");
+    println!(
+        "{:>10} {:>16} {:>14} {:>14} {:>20}",
+        "sessions", "bytes each", "log-ins/s", "us a log-in", "us a session, a s"
+    );
     let mut begun = 0;
     for count in counts {
         let (start, cpu, from) = (Instant::now(), processor_time(), begun);
@@ -128,6 +127,7 @@ fn resident_bytes() -> u64 {
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields.iter().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    let ticks: u64 =
+        fields.iter().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
 }

@@ -127,9 +127,8 @@ mod tests {
 
     #[test]
     fn a_figure_is_worse_only_in_its_own_direction_and_beyond_the_tolerance() {
-        let judge = |per_s, p99| {
-            compare(&[report(100.0, 10.0)], &[report(per_s, p99)], 0.1).unwrap().worse
-        };
+        let judge =
+            |per_s, p99| compare(&[report(100.0, 10.0)], &[report(per_s, p99)], 0.1).unwrap().worse;
         assert_eq!(judge(91.0, 10.9), 0);
         assert_eq!(judge(300.0, 1.0), 0, "better is never worse");
         assert_eq!(judge(89.0, 10.0), 1);

@@ -15,7 +15,7 @@ use crate::host::{Host, Kind, Outlet, ReplyTo};
 use crate::message::Envelope;
 use crate::query;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rookery_protocol::{CloseCode, ConversationId};
+use rookery_protocol::{CloseCode, ConversationId, Cursor, UserId};
 use rookery_store::{Outcome, Plan, Slot, TakeOver};
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -3,6 +3,9 @@
 //! An idle socket holds no buffer: bytes are read into a buffer of the thread and only what was read
 //! is kept (`websocket`); chunks are written from where they lie, several of them in one call.
 //!
+//! Until its client is known, a socket takes only as many bytes as a greeting needs: memory is not for
+//! strangers.
+//!
 //! Safety: a message begun is ended before anything else is written; pongs and the close frame stand
 //! between messages. Liveness: reading goes on while writing is blocked, for as long as the caller
 //! wants to read.
@@ -16,6 +19,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes taken from a client that has not said who it is: a `Hello` of the greatest length, with room
+/// for frames of newer versions beside it.
+const GREETING_BYTES: usize = 16 * 1024;
 /// Bytes read at a time, into a buffer that all connections of a thread share.
 const READ_BYTES: usize = 16 * 1024;
 /// Most chunks written in one call.
@@ -50,6 +56,8 @@ pub(crate) enum Incoming {
 pub(crate) struct Socket<S> {
     stream: S,
     reader: Reader,
+    /// Bytes that are still taken; the greatest number stands for no limit.
+    allowance: usize,
     /// What is to be written, from the `written`th chunk on.
     chunks: Vec<Bytes>,
     written: usize,
@@ -72,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self {
             stream,
             reader,
+            allowance: GREETING_BYTES.saturating_sub(read.len()),
             chunks: Vec::new(),
             written: 0,
             before: Bytes::new(),
@@ -80,6 +89,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             writing: false,
             progress: 0,
         }
+    }
+
+    /// The client is known: from now on it may send as much as it likes.
+    pub(crate) fn trust(&mut self) {
+        self.allowance = usize::MAX;
     }
 
     /// Where chunks of whole frames are put, while nothing is being written; [`Self::write`]
@@ -130,8 +144,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if let Some(read) = self.reader.next() {
                 return Poll::Ready(self.incoming(read));
             }
+            if self.allowance == 0 {
+                return Poll::Ready(Incoming::TooLarge);
+            }
             match ready!(self.poll_fill(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(Incoming::Lost),
+                Ok(bytes) if self.allowance < usize::MAX => {
+                    self.allowance = self.allowance.saturating_sub(bytes);
+                }
                 Ok(_) => {}
             }
         }
@@ -346,6 +366,20 @@ mod tests {
         for cut in [&[1][..], &[1, 251, 0], &[1, 252, 0, 0, 0], &[1, 253]] {
             assert_eq!(frame_bytes(cut), cut.len());
         }
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_read_no_further_than_a_greeting() {
+        use futures_util::SinkExt;
+        let (server, client) = tokio::io::duplex(1 << 20);
+        let mut socket: Socket<DuplexStream> = Socket::new(server, &[]);
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        client.send(Message::binary(vec![0; 100_000])).await.unwrap();
+        let incoming = poll_fn(|cx| socket.poll(cx, true)).await;
+        assert!(matches!(incoming, Incoming::TooLarge), "{incoming:?}");
+        socket.trust();
+        let incoming = poll_fn(|cx| socket.poll(cx, true)).await;
+        assert!(matches!(&incoming, Incoming::Message(bytes) if bytes.len() == 100_000));
     }
 
     #[tokio::test]
