@@ -47,6 +47,9 @@ pub struct ReplyTo<A> {
     pub token: u64,
 }
 
+/// A question after news: who asks, whose inbox, after what.
+pub type Check<A> = (ReplyTo<A>, (UserId, Cursor));
+
 /// What a host wants done outside of it.
 pub trait Outlet<K: Kind> {
     /// Tell a virtual actor, of this host or another.
@@ -56,7 +59,7 @@ pub trait Outlet<K: Kind> {
     /// Ask the store; answered by [`Host::answered`].
     fn ask(&mut self, to: ReplyTo<K::Key>, query: Query);
     /// Ask [`Query::News`] for many; who has none needs no answer.
-    fn check(&mut self, asked: Vec<(ReplyTo<K::Key>, (UserId, Cursor))>) {
+    fn check(&mut self, asked: Vec<Check<K::Key>>) {
         for (to, (user, after)) in asked {
             self.ask(to, Query::News { user, after });
         }
@@ -100,7 +103,7 @@ pub struct Host<K: Kind, L: Line> {
     panics: HashMap<K::Key, Panics>,
     orphans: Orphans<K::Key>,
     /// What is to be asked for many together, at the end of a tick.
-    checks: Vec<(ReplyTo<K::Key>, (UserId, Cursor))>,
+    checks: Vec<Check<K::Key>>,
     /// Of the message being handled; kept for its memory.
     effects: Vec<Effect>,
 }

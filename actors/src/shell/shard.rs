@@ -11,7 +11,7 @@ use super::routing::Outgoing;
 use super::system::Shared;
 use crate::cluster::View;
 use crate::effect::{Query, QueryResult};
-use crate::host::{Host, Kind, Outlet, ReplyTo};
+use crate::host::{Check, Host, Kind, Outlet, ReplyTo};
 use crate::message::Envelope;
 use crate::query;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -228,7 +228,7 @@ impl<K: Kind> Outlet<K> for Desk<K> {
         });
     }
 
-    fn check(&mut self, asked: Vec<(ReplyTo<K::Key>, (UserId, Cursor))>) {
+    fn check(&mut self, asked: Vec<Check<K::Key>>) {
         let mut rest = asked.into_iter();
         loop {
             let group: Vec<_> = rest.by_ref().take(MAX_CHECKS).collect();
