@@ -85,7 +85,8 @@ fn no_acknowledgement_comes_before_its_fsync() {
     assert!(report.acknowledged_per_s <= most_per_s, "{}", report.table(&remarks));
     assert!(report.send_ack_ms.p50 >= f64::from(LATE_MS), "{}", report.table(&remarks));
     let trace = std::fs::read_to_string(directory.path().join("trace")).unwrap();
-    let fsyncs = trace.lines().filter(|line| line.contains("sync(") || line.contains("sync resumed"));
+    let fsyncs =
+        trace.lines().filter(|line| line.contains("sync(") || line.contains("sync resumed"));
     let fsyncs = fsyncs.filter(|line| line.contains("= 0")).count() as u64;
     println!("{} acknowledgements, {fsyncs} fsyncs", report.acknowledged);
     assert!(fsyncs >= report.acknowledged, "{fsyncs} fsyncs");

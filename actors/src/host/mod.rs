@@ -33,6 +33,8 @@ use std::sync::Arc;
 /// More panics of one actor than this within [`PANIC_WINDOW_MS`] make it pause.
 const MAX_PANICS: u32 = 5;
 const PANIC_WINDOW_MS: u64 = 10_000;
+/// Actors for which there always is room.
+const KEPT: usize = 1_024;
 /// Longest pause of an actor that keeps panicking.
 const MAX_PAUSE_MS: u64 = 30_000;
 
@@ -349,6 +351,10 @@ impl<K: Kind, L: Line> Host<K, L> {
 
     fn remove(&mut self, key: K::Key) -> Option<Box<Hosted<K, L>>> {
         let hosted = self.hosted.remove(&key)?;
+        if self.hosted.capacity() > KEPT && self.hosted.len() < self.hosted.capacity() / 8 {
+            // After a storm the memory is given back.
+            self.hosted.shrink_to(2 * self.hosted.len());
+        }
         if let Some(at) = hosted.wake_at {
             self.timers.remove(&(at, key));
         }

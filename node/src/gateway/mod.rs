@@ -7,6 +7,7 @@
 //! connection   frames to the session, the session's frames to the socket, signs of life
 //! refusal      Error, Bye, close
 //! socket       one WebSocket: bytes in, chunks out, time to write
+//! trim         memory given back after a storm
 //! websocket    its framing: messages out of bytes; pure
 //! ```
 //!
@@ -21,6 +22,7 @@ mod meters;
 mod refusal;
 mod revoked;
 mod socket;
+mod trim;
 mod upgrade;
 mod websocket;
 
@@ -126,13 +128,17 @@ impl Gateway {
             maintenance: maintenance(&config.retention),
         };
         let started = ActorSystem::start(store.clone(), system).await;
+        let system = started.map_err(|error| error.to_string())?;
+        let (stop, stopping) = watch::channel(false);
+        let open = Arc::default();
+        tokio::spawn(trim::watch(Arc::clone(&open), stopping));
         Ok(Self {
-            system: started.map_err(|error| error.to_string())?,
+            system,
             meters: Meters::new(),
             revoked,
             reads: Semaphore::new(READS),
-            stop: watch::channel(false).0,
-            open: Arc::default(),
+            stop,
+            open,
             next_conn: AtomicU64::new(1),
         })
     }
