@@ -129,7 +129,8 @@ impl Issuer {
             None => return Err(Refused::Bad),
         }
         // Not before, and issued at: a time that is no number is not good either.
-        let early = |name: &str| seconds(name).is_some_and(|time| !(time <= now(leeway)));
+        let early =
+            |name: &str| seconds(name).is_some_and(|time| time.is_nan() || time > now(leeway));
         if early("nbf") || early("iat") {
             return Err(Refused::Bad);
         }
