@@ -158,7 +158,7 @@ impl Issuer {
         });
         let key = fitting.next()?;
         if let Some(told) = key.common.key_algorithm
-            && told.to_algorithm().ok() != Some(algorithm)
+            && told.to_string() != format!("{algorithm:?}")
         {
             return None;
         }

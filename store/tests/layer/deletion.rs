@@ -4,7 +4,7 @@ use crate::support::*;
 use rookery_protocol::{DeviceId, Direction, UserId};
 use rookery_store::check::check;
 use rookery_store::memory::{Fault, MemoryEngine};
-use rookery_store::{ShutOut, Store, StoreError, keys};
+use rookery_store::{Plan, ShutOut, Store, StoreError, keys};
 
 on_every_engine! {
     a_deleted_user_leaves_a_whole_store_without_what_they_wrote
@@ -70,7 +70,7 @@ fn a_deletion_that_was_interrupted_is_done_again_from_the_start() {
         run(store.shut_out(ANN, DELETING)).unwrap();
         // So many plans are applied, then the node is gone.
         let mut left = faults;
-        engine.set_faults(move |_| {
+        engine.set_faults(move |_: &Plan| {
             if left == 0 {
                 return Fault::Busy;
             }
@@ -78,7 +78,7 @@ fn a_deletion_that_was_interrupted_is_done_again_from_the_start() {
             Fault::None
         });
         let interrupted = run(store.erase_account(ANN, NOW));
-        engine.set_faults(|_| Fault::None);
+        engine.set_faults(|_: &Plan| Fault::None);
         if interrupted.is_err() {
             assert_eq!(run(store.deletions()), Ok(vec![ANN]), "after {faults} plans");
         }
