@@ -104,12 +104,10 @@ impl Credit {
     /// A frame leaves; what is wrong with that, if anything.
     pub fn sent(&mut self, bytes: &[u8]) -> Option<String> {
         let frame = Frame::decode(Bytes::copy_from_slice(bytes)).ok()?;
-        let mut number = frame.first;
-        for message in &frame.messages {
+        for (number, message) in (frame.first..).zip(&frame.messages) {
             if number >= self.acknowledged {
                 self.flight.push_back((number, message.len() + MESSAGE_COST));
             }
-            number += 1;
         }
         let cost: usize = self.flight.iter().map(|(_, cost)| cost).sum();
         let over = cost > self.window && self.flight.len() > 1;
