@@ -86,7 +86,7 @@ impl World {
             }
             return Outcome::Unresolved;
         }
-        if !well && self.rng.chance(store_busy) {
+        if !well && (self.store_full || self.rng.chance(store_busy)) {
             return Outcome::Busy;
         }
         if !well && self.rng.chance(store_conflict) {

@@ -7,11 +7,15 @@
 //! - **M** marks only rise.
 
 use super::engine;
+use super::members::Membership;
 use futures_util::FutureExt;
+use rookery_actors::cluster::View;
+use rookery_actors::link::NodeKey;
 use rookery_protocol::{ClientMsgId, ConversationId, Entry, UserId};
 use rookery_store::memory::MemoryEngine;
-use rookery_store::{MemberState, Op, Outcome, Plan, Store, Version};
+use rookery_store::{MemberState, Op, Outcome, Plan, Slot, Store, Version};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Entries read at once.
 const MANY_BYTES: usize = 64 * 1024 * 1024;
@@ -37,6 +41,8 @@ pub struct Truth {
     places: BTreeMap<ClientMsgId, (ConversationId, u64)>,
     made: BTreeMap<ClientMsgId, Made>,
     breach: Option<String>,
+    /// Who was a member, and who was declared dead.
+    pub membership: Membership,
 }
 
 impl Truth {
@@ -49,6 +55,7 @@ impl Truth {
             places: BTreeMap::new(),
             made: BTreeMap::new(),
             breach: None,
+            membership: Membership::default(),
         }
     }
 
@@ -87,7 +94,7 @@ impl Truth {
 
     /// Applies a plan to the store, and judges what it did.
     pub fn apply(&mut self, plan: Plan) -> Outcome {
-        let (mut touched, mut marks) = (Vec::new(), Vec::new());
+        let (mut touched, mut marks, mut leases) = (Vec::new(), Vec::new(), false);
         for op in &plan.ops {
             match op {
                 Op::Set { key, .. } if is(key, b'm') || is(key, b'd') => {
@@ -96,12 +103,16 @@ impl Truth {
                 Op::Set { key, .. } | Op::ByteMax { key, .. } if is(key, b'w') => {
                     marks.push((key.clone(), engine::peek(&self.memory, key)));
                 }
+                Op::Set { key, .. } | Op::Clear { key } if is(key, b'L') => leases = true,
                 _ => {}
             }
         }
         let outcome = engine::apply(&self.memory, plan);
         if !matches!(outcome, Outcome::Committed { .. }) {
             return outcome;
+        }
+        if leases {
+            self.leases_changed();
         }
         for (key, before) in marks {
             let after = engine::peek(&self.memory, &key);
@@ -120,6 +131,29 @@ impl Truth {
             }
         }
         outcome
+    }
+
+    fn leases_changed(&mut self) {
+        let Some(Ok(members)) = self.store.members().now_or_never() else {
+            return self.broken(|| "the leases are damaged".into());
+        };
+        if let Some(words) = self.membership.changed(members) {
+            self.broken(|| format!("membership: {words}"));
+        }
+    }
+
+    /// A node goes by this view from now on.
+    pub fn judge_view(&mut self, at: usize, view: &Arc<View>) {
+        if let Some(words) = self.membership.viewed(view) {
+            self.broken(|| format!("placement at node {at}: {words}"));
+        }
+    }
+
+    /// A node takes a slot for its own.
+    pub fn judge_owner(&mut self, at: usize, key: NodeKey, slot: Slot) {
+        if self.membership.is_dead(key) {
+            self.broken(|| format!("node {at} works for {slot:?} as {key}, which is dead"));
+        }
     }
 
     /// Reads what was appended since the last look.

@@ -252,6 +252,9 @@ pub static KEYS: &[Key] = &[
         c.cluster.suspicion_ms = v;
     }),
     whole("cluster.drain_ms", (0, HOUR_MS, "milliseconds"), |c, v| c.cluster.drain_ms = v),
+    whole("cluster.link_version", (0, 255, "a version; 0: the newest"), |c, v| {
+        c.cluster.link_version = u8::try_from(v).ok().filter(|version| *version > 0);
+    }),
 ];
 
 /// Puts a value where it belongs; false when there is none.

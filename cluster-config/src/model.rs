@@ -95,6 +95,9 @@ pub struct Cluster {
     pub suspicion_ms: u64,
     /// Milliseconds over which a leaving node sends its clients away.
     pub drain_ms: u64,
+    /// The newest wire version to speak on links; none: the newest this software knows. For an
+    /// upgrade that may have to be taken back.
+    pub link_version: Option<u8>,
 }
 
 impl Default for Cluster {
@@ -110,6 +113,7 @@ impl Default for Cluster {
             renew_ms: 1_000,
             suspicion_ms: 3_000,
             drain_ms: 5_000,
+            link_version: None,
         }
     }
 }

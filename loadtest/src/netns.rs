@@ -15,6 +15,7 @@
 //! Nothing stays behind: all is removed when [`Network`] is dropped, in a panic too, and what a
 //! killed process left is swept by the next one.
 
+use crate::cluster::Place;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -100,6 +101,13 @@ impl Network {
         self.in_subnet(u8::try_from(FIRST_HOST + host).unwrap_or(u8::MAX))
     }
 
+    /// A host as the place of a node.
+    #[must_use]
+    pub fn place(&self, host: usize) -> Place {
+        let through = ["ip", "netns", "exec", &self.host(host)].map(str::to_owned).to_vec();
+        Place { address: self.address(host).into(), through }
+    }
+
     /// A command that runs a program on a host. The process that is started becomes the program, so
     /// its id is good for signals.
     #[must_use]
@@ -155,8 +163,8 @@ impl Network {
         ip(&["netns", "add", &switch])?;
         ip(&["-n", &switch, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", &switch, "link", "set", "bridge", "up"])?;
-        ip(&["link", "add", uplink, "type", "veth", "peer", "name", "up", "netns", &switch])?;
-        ip(&["-n", &switch, "link", "set", "up", "master", "bridge", "up"])?;
+        ip(&["link", "add", uplink, "type", "veth", "peer", "name", "uplink", "netns", &switch])?;
+        ip(&["-n", &switch, "link", "set", "uplink", "master", "bridge", "up"])?;
         ip(&["address", "add", &format!("{}/24", self.own_address()), "dev", uplink])?;
         ip(&["link", "set", uplink, "up"])?;
         for at in 0..self.deaf_to.len() {

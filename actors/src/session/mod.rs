@@ -33,13 +33,13 @@ use sync::Sync;
 
 /// A session that was told something reads its inbox again after this long.
 const RECONCILE_MS: u64 = 10_000;
-/// A send without answer for this long makes the session look into the store.
-const SEND_CHECK_MS: u64 = 2_000;
-/// A send without answer for this long is answered with "outcome unknown": an owner answers within
-/// two seconds whatever its store does, and a look into the store found nothing.
-const SEND_UNKNOWN_MS: u64 = 4_000;
+/// A send without answer for this long makes the session look into the store: early enough for its
+/// client to know within two seconds.
+const SEND_CHECK_MS: u64 = 1_500;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
+/// Sessions renew in steps of this, so that those of a step are looked up together.
+const RENEW_STEP_MS: u64 = 250;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
 const WATCH_RENEWALS: u8 = 5;
 /// The cursor the client holds is noted in the store at most so often, and with each sync.
@@ -54,6 +54,8 @@ const STUCK_MS: u64 = 60_000;
 
 /// Token of an answer that belongs to the pull under way.
 const TOKEN_PULL: u64 = 1 << 32;
+/// Token of an answer to whether there is news.
+const TOKEN_NEWS: u64 = 3 << 32;
 /// Token of an answer to a request of the client.
 const TOKEN_REQUEST: u64 = 2 << 32;
 
@@ -333,7 +335,7 @@ impl Session {
         if !plant::is(Bug::HubForgotten) {
             self.tell_hub(user, PresenceMsg::Register { session, node, device }, out);
         }
-        self.timers.renew = Some(now.mono_ms + RENEW_MS);
+        self.timers.renew = Some((now.mono_ms + RENEW_MS).next_multiple_of(RENEW_STEP_MS));
     }
 
     fn hub_lost(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -438,33 +440,12 @@ impl Session {
     fn renew(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(device) = self.device() else { return self.timers.renew = None };
         self.register(now, device, out);
-        self.sync.wanted |= self.sync.started;
+        self.look_for_news(now, out);
         self.renewals = self.renewals.wrapping_add(1);
         if self.renewals.is_multiple_of(WATCH_RENEWALS) {
             self.unshown.extend(&self.watched);
             self.show(out);
         }
-    }
-
-    /// A send without answer: its batch may have been a hint that was lost.
-    fn check_sends(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let age = |pending: &Pending| now.mono_ms.saturating_sub(pending.since_ms);
-        let mut unknown: Vec<(ClientMsgId, u32)> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| age(pending) >= SEND_UNKNOWN_MS)
-            .map(|(id, pending)| (*id, pending.request))
-            .collect();
-        // The order of a hash map must not reach the wire.
-        unknown.sort_unstable();
-        for (id, request) in unknown {
-            self.pending.remove(&id);
-            self.error(request, ErrorCode::OutcomeUnknown, "no answer in time", out);
-        }
-        if self.pending.values().any(|pending| age(pending) >= SEND_CHECK_MS) {
-            self.sync.wanted |= self.sync.started;
-        }
-        self.timers.sends = (!self.pending.is_empty()).then_some(now.mono_ms + SEND_CHECK_MS);
     }
 
     /// Asks to be woken when the next timer is due, if that has become earlier.

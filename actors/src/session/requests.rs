@@ -2,7 +2,7 @@
 //! a frame. Pure.
 
 use super::delivery::sent;
-use super::{Pending, SEND_CHECK_MS, Session, TOKEN_PULL, TOKEN_REQUEST};
+use super::{Pending, SEND_CHECK_MS, Session, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST};
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, SendAnswer};
 use crate::time::Now;
@@ -18,6 +18,11 @@ use rookery_protocol::{
 };
 use rookery_store::{ReadError, StoreError, Version};
 
+/// Looks into the store for sends without answer are at least this far apart.
+const SEND_LOOKS_MS: u64 = 100;
+/// A send without answer for this long is answered with "outcome unknown": an owner answers within
+/// two seconds whatever its store does, and a look into the store found nothing.
+const SEND_UNKNOWN_MS: u64 = 4_000;
 /// A client's typing news is passed on at most this often.
 const TYPING_MS: u64 = 250;
 
@@ -119,6 +124,32 @@ impl Session {
         }
     }
 
+    /// A send without answer: its batch may have been a hint that was lost.
+    pub(super) fn check_sends(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let age = |pending: &Pending| now.mono_ms.saturating_sub(pending.since_ms);
+        let mut unknown: Vec<(ClientMsgId, u32)> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| age(pending) >= SEND_UNKNOWN_MS)
+            .map(|(id, pending)| (*id, pending.request))
+            .collect();
+        // The order of a hash map must not reach the wire.
+        unknown.sort_unstable();
+        for (id, request) in unknown {
+            self.pending.remove(&id);
+            self.error(request, ErrorCode::OutcomeUnknown, "no answer in time", out);
+        }
+        if self.pending.values().any(|pending| age(pending) >= SEND_CHECK_MS) {
+            self.sync.wanted |= self.sync.started;
+        }
+        let due = |pending: &Pending| match age(pending) < SEND_CHECK_MS {
+            true => pending.since_ms + SEND_CHECK_MS,
+            false => (now.mono_ms + SEND_CHECK_MS).min(pending.since_ms + SEND_UNKNOWN_MS),
+        };
+        let next = self.pending.values().map(due).min();
+        self.timers.sends = next.map(|at| at.max(now.mono_ms + SEND_LOOKS_MS));
+    }
+
     fn set_typing(&mut self, now: Now, typing: SetTyping, out: &mut Vec<Effect>) {
         if typing.active && now.mono_ms < self.timers.typing_ms {
             return;
@@ -197,6 +228,12 @@ impl Session {
                 }
             }
             return;
+        }
+        if token == TOKEN_NEWS {
+            // Not found out: it is asked again in its time.
+            let news = matches!(result, QueryResult::News(Ok(true)));
+            self.sync.wanted |= news && self.sync.started;
+            return self.pull(out);
         }
         self.requests = self.requests.saturating_sub(1);
         let answer: Result<ServerFrame, StoreError> = match result {

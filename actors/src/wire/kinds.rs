@@ -1,6 +1,12 @@
 //! The numbers of all kinds of messages. A number is never used again for something else: one
 //! that is no longer sent stays here, marked.
 
+use std::ops::RangeInclusive;
+
+/// The kinds that version 1 of links knows; all others came with version 2.
+pub(super) const OF_VERSION_1: &[RangeInclusive<u8>] =
+    &[SEND..=TYPING, REGISTER..=HUBS_CHANGED, SENT..=PULL, END_DEVICE..=HINTS_LOST];
+
 // To a conversation.
 pub(super) const SEND: u8 = 1;
 pub(super) const MARK: u8 = 2;
@@ -26,6 +32,8 @@ pub(super) const TYPING_TO: u8 = 35;
 pub(super) const CHANGED: u8 = 36;
 pub(super) const PRESENCE: u8 = 37;
 pub(super) const PULL: u8 = 38;
+// 39 to 42 are kept for what conversations tell.
+pub(super) const MOVED: u8 = 43;
 
 // To a node.
 pub(super) const END_DEVICE: u8 = 50;

@@ -10,7 +10,7 @@ use rookery_protocol::{
     Change, ClientMsgId, CloseCode, ConversationId, EntryKind, ErrorCode, MarkKind, SessionId,
     Status,
 };
-use rookery_store::Version;
+use rookery_store::{Slot, Version};
 use std::sync::Arc;
 
 const ME: NodeId = NodeId(77);
@@ -76,6 +76,7 @@ fn every_kind() -> Vec<Envelope> {
         SessionMsg::Refused(ErrorCode::BeyondHead),
         SessionMsg::End(CloseCode::Replaced),
         SessionMsg::HintsLost,
+        SessionMsg::HubsMoved(Arc::new([Slot(3), Slot(4_095)].into_iter().collect())),
         SessionMsg::Deliver(batch(1, b"")),
         SessionMsg::Receipts(receipts()),
         SessionMsg::Typing { conversation: typing.0, user: typing.1, active: typing.2 },
@@ -157,6 +158,14 @@ fn a_newer_version_is_understood_where_it_can_be() {
     assert!(matches!(decoded, Ok((_, Content::News(News::HubLost(UserId(3)))))));
     assert!(matches!(decode(ME, &vec![1, 250, 0, 7].into()), Ok((_, Content::Unknown(250)))));
     assert_eq!(decode(ME, &vec![2, 1, 0, 7].into()).unwrap_err(), WireError::Version(2));
+}
+
+#[test]
+fn a_node_of_the_version_before_is_sent_no_kind_that_it_does_not_know() {
+    for kind in 0..=u8::MAX {
+        let known = matches!(kind, 1..=3 | 10..=17 | 30..=38 | 50..=54);
+        assert_eq!(since(&vec![1, kind, 0, 7].into()), if known { 1 } else { 2 }, "{kind}");
+    }
 }
 
 #[test]

@@ -56,12 +56,16 @@ pub struct World {
     pub net: Loopback,
     pub engine: MemoryEngine,
     pub store: Store,
+    /// Seldom by default: users of these tests have no devices that the store knows, so their
+    /// inboxes are swept.
+    pub maintenance: Maintenance,
 }
 
 impl World {
     pub fn new() -> Self {
         let engine = MemoryEngine::new();
-        Self { net: Loopback::new(), store: Store::new(engine.clone().into()), engine }
+        let store = Store::new(engine.clone().into());
+        Self { net: Loopback::new(), store, engine, maintenance: Maintenance::default() }
     }
 
     pub fn start(&self, name: &str) -> Node {
@@ -96,9 +100,7 @@ impl World {
         change(&mut cluster);
         let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: name.into() };
         let owner = Owner { node: NodeKey::number(name), incarnation: 1_000 + unique() };
-        // Often, so that a test sees who does it.
-        let interval = Duration::from_millis(20);
-        let maintenance = Maintenance { interval, ..Maintenance::default() };
+        let maintenance = self.maintenance;
         let config =
             SystemConfig { shards: 2, owner, settings, maintenance, cluster: Some(cluster) };
         let system = runtime.block_on(ActorSystem::start(self.store.clone(), config))?;

@@ -70,7 +70,8 @@ struct Connection<'a> {
 
 /// Serves a connection to its end; returns the code it was closed with, by whichever side.
 pub(crate) async fn run(state: &AppState, stream: Stream, read: Bytes) -> u16 {
-    let mut socket = Socket::new(stream, read).await;
+    let mut socket = Socket::new(stream, &read);
+    drop(read);
     let end = match Box::pin(hello::hello(state, &mut socket)).await {
         Ok(admitted) => serve(state, &mut socket, admitted).await,
         Err(end) => end,
@@ -156,12 +157,12 @@ impl Connection<'_> {
                 }
                 Step::Session(Event::Frames) => {
                     self.welcomed = true;
-                    std::mem::swap(socket.chunks(), &mut arrived);
+                    *socket.chunks() = std::mem::take(&mut arrived);
                     self.begin_write(socket);
                     Ok(())
                 }
                 Step::Session(Event::Close(code)) => {
-                    std::mem::swap(socket.chunks(), &mut arrived);
+                    *socket.chunks() = std::mem::take(&mut arrived);
                     Err(Refusal::close(code).into())
                 }
                 Step::Session(Event::Refused | Event::Lost) => self.attach_again(),

@@ -8,14 +8,15 @@ mod keeper;
 pub(in crate::shell) use keeper::Keeper;
 
 use super::inbox::Full;
-use super::system::Shared;
-use crate::cluster::{NodeId, Phase, Profile, Timing, View};
-use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice, Peer};
+use super::system::{ActorSystem, Shared};
+use crate::cluster::{NodeId, Phase, Profile, Timing, View, Wish};
+use crate::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
+use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice};
 use crate::wire::{self, Header, News, WireError};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rookery_protocol::{DeviceId, ErrorCode, UserId};
-use rookery_store::{NodeState, Slot};
+use rookery_store::Slot;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -58,19 +59,25 @@ impl fmt::Debug for ClusterConfig {
     }
 }
 
-/// What the node is to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shell) enum Wish {
-    Serve,
-    Drain,
-    Leave,
-}
-
 impl Shared {
     /// Whether this node lives that life; nothing is bound to one where there is no cluster.
     pub(in crate::shell) fn lives_as(&self, life: Option<NodeId>) -> bool {
         let (Some(life), Some(cluster)) = (life, &self.cluster) else { return true };
         cluster.view.borrow().me.incarnation == life.0
+    }
+}
+
+impl ActorSystem {
+    /// Whether there is a link to another node.
+    #[must_use]
+    pub fn is_linked(&self, node: NodeKey) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
+    }
+
+    /// The wire version on the link to another node; of this node, the newest it knows.
+    #[must_use]
+    pub fn link_version(&self, node: NodeKey) -> u8 {
+        self.shared.cluster.as_ref().map_or(NEWEST_VERSION, |cluster| cluster.speaks(node))
     }
 }
 
@@ -113,21 +120,25 @@ impl Cluster {
 
     /// Whether this node may work for a slot at this moment.
     pub(in crate::shell) fn may_own(&self, slot: Slot, now_ms: u64) -> bool {
-        now_ms < self.serves_until_ms.load(Ordering::Relaxed) && self.view.borrow().owns(slot)
+        let until_ms = self.serves_until_ms.load(Ordering::Relaxed);
+        self.view.borrow().may_own(slot, now_ms, until_ms)
     }
 
     /// Whether a session may begin here under this address.
     pub(in crate::shell) fn admits(&self, node: NodeId) -> Result<(), Full> {
-        let view = self.view.borrow();
-        let known = view.members.iter().find(|member| member.key == view.me);
-        let active = known.is_some_and(|member| member.lease.state == NodeState::Active);
-        if active && node.0 == view.me.incarnation { Ok(()) } else { Err(Full) }
+        if self.view.borrow().admits(node) { Ok(()) } else { Err(Full) }
     }
 
     /// Hands a message to the link.
     pub(in crate::shell) fn send(&self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return Err(ErrorCode::Moved) };
+        // An older node would skip it in silence: what it can't do yet is refused here.
+        let since = wire::since(&message);
+        if since > OLDEST_VERSION && since > links.speaks(to) {
+            metrics::counter!("rookery_messages_refused_total", "why" => "older node").increment(1);
+            return Err(ErrorCode::Moved);
+        }
         links.send(to, message).map_err(|refused| match refused {
             LinkRefused::Full => ErrorCode::Busy,
             LinkRefused::Unknown => ErrorCode::Moved,
@@ -157,7 +168,7 @@ impl Cluster {
     pub(in crate::shell) fn tell_nodes(&self, news: &News) {
         let view = self.view();
         let message = wire::encode_news(Header { hops: 0, epoch: view.epoch }, news);
-        for member in view.members.iter().filter(|member| member.key != view.me) {
+        for member in view.others() {
             if self.send(member.key, message.clone()).is_err() {
                 tracing::warn!(node = member.lease.name, ?news, "a node could not be told");
             }
@@ -201,18 +212,22 @@ impl Cluster {
     fn set_peers(&self, view: &View) {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return };
-        let peers = view.members.iter().map(|member| Peer {
-            name: member.lease.name.clone(),
-            incarnation: member.lease.incarnation,
-            address: member.lease.link.clone(),
-        });
-        links.set_peers(peers.collect());
+        links.set_peers(view.peers());
     }
 
     /// Whether a node is linked.
     pub(in crate::shell) fn is_up(&self, node: NodeKey) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.as_ref().is_some_and(|links| links.is_up(node))
+    }
+
+    /// The wire version that a node speaks.
+    pub(in crate::shell) fn speaks(&self, node: NodeKey) -> u8 {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().map_or(OLDEST_VERSION, |links| match node == links.own() {
+            true => NEWEST_VERSION,
+            false => links.speaks(node),
+        })
     }
 
     /// Whether an answer of a node is in sight.
@@ -225,8 +240,6 @@ impl Cluster {
     fn is_linked(&self, view: &View) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return false };
-        let active = |state| state == NodeState::Active;
-        let others = view.members.iter().filter(|m| m.key != view.me && active(m.lease.state));
-        others.into_iter().all(|member| links.is_up(member.key))
+        view.is_linked(|node| links.is_up(node))
     }
 }
