@@ -18,6 +18,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Life of tokens.
     pub tokens: Tokens,
+    /// Another issuer whose tokens are taken at log-in.
+    pub issuer: Issuer,
     /// The pool that hashes passwords.
     pub passwords: Passwords,
     /// What strangers may use up.
@@ -131,6 +133,11 @@ pub struct Http {
     pub header_timeout_ms: u64,
     /// Most milliseconds for a request's body to arrive.
     pub body_timeout_ms: u64,
+    /// PEM files of the certificate chain and of its private key; without them the node speaks no
+    /// TLS. They are read again when they change.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key, see `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for Http {
@@ -142,6 +149,8 @@ impl Default for Http {
             trusted_proxies: Vec::new(),
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -248,6 +257,36 @@ impl Default for Tokens {
     }
 }
 
+/// Section `issuer`: without a URL there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// What the `iss` of its tokens says; empty: there is no foreign issuer.
+    pub url: String,
+    /// What their `aud` says, or holds.
+    pub audience: String,
+    /// Its JSON Web Key Set: the path of a file, or a URL.
+    pub jwks: String,
+    /// Seconds after which the keys are fetched again.
+    pub refresh_s: u64,
+    /// The claim that names a new account.
+    pub name_claim: String,
+    /// Whether who comes for the first time gets an account.
+    pub create_accounts: bool,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            audience: "rookery".to_owned(),
+            jwks: String::new(),
+            refresh_s: 300,
+            name_claim: "preferred_username".to_owned(),
+            create_accounts: true,
+        }
+    }
+}
+
 /// Section `passwords`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passwords {
@@ -276,6 +315,9 @@ pub struct Limits {
     pub attempts_per_minute: u64,
     /// How many of them at once.
     pub attempts_burst: u64,
+    /// Most connections of one address at a time; 0: no limit. Addresses of proxies that are
+    /// trusted have none.
+    pub connections_per_address: usize,
     /// Whether addresses of the machine itself are limited too.
     pub limit_loopback: bool,
 }
@@ -288,6 +330,7 @@ impl Default for Limits {
             sign_up: SignUp::Open,
             attempts_per_minute: 30,
             attempts_burst: 30,
+            connections_per_address: 1_000,
             limit_loopback: false,
         }
     }
@@ -298,6 +341,8 @@ impl Default for Limits {
 pub enum SignUp {
     /// Anybody may.
     Open,
+    /// Who has an invitation may.
+    Invitation,
     /// Nobody may.
     Closed,
 }

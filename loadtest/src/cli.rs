@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
 
+use crate::compare::compare;
 use crate::plant::Plant;
 use crate::run::{Options, run};
 use crate::scenario::Scenario;
@@ -41,13 +42,29 @@ enum Command {
         #[arg(long, value_enum)]
         plant: Option<Plant>,
     },
+    /// Compares the reports of two runs and prints the ratios. Exit status: 0 no figure is worse
+    /// beyond the tolerance, 1 one is, 2 they can't be compared.
+    Compare {
+        /// The report to compare with; several, separated by commas: their medians.
+        before: String,
+        /// The report that is judged; several, separated by commas: their medians.
+        after: String,
+        /// How much worse a figure may be: 0.1 is 10 %.
+        #[arg(long, default_value_t = 0.1)]
+        tolerance: f64,
+    },
 }
 
 /// Parses the command line, runs, prints; returns the exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Command::Run { scenario, url, spawn, json, seed, plant } = Arguments::parse().command;
-    match carry_out(&scenario, url, spawn, json, seed, plant) {
+    let outcome = match Arguments::parse().command {
+        Command::Run { scenario, url, spawn, json, seed, plant } => {
+            carry_out(&scenario, url, spawn, json, seed, plant)
+        }
+        Command::Compare { before, after, tolerance } => judge(&before, &after, tolerance),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(words) => {
@@ -55,6 +72,21 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn judge(before: &str, after: &str, tolerance: f64) -> Result<bool, String> {
+    let read = |files: &str| -> Result<Vec<serde_json::Value>, String> {
+        files.split(',').map(report).collect()
+    };
+    let comparison = compare(&read(before)?, &read(after)?, tolerance)?;
+    print!("{}", comparison.table);
+    println!("{} of {} figures are worse", comparison.worse, comparison.compared);
+    Ok(comparison.worse == 0)
+}
+
+fn report(file: &str) -> Result<serde_json::Value, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))
 }
 
 fn carry_out(

@@ -7,6 +7,7 @@
 //! session.rs   one device's task     pacer.rs    when sends are due (open loop)
 //! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
 //! run.rs       the phases of a run   report.rs   JSON and table
+//! compare.rs   two reports: is one worse
 //! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
 //!
@@ -17,6 +18,7 @@ mod accounts;
 mod body;
 pub mod cli;
 pub mod cluster;
+pub mod compare;
 pub mod gate;
 mod measure;
 pub mod netns;

@@ -199,7 +199,7 @@ impl Run {
             endpoints,
             agent: concat!("rookery-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
             // A restarted node should be found again soon.
-            backoff_base_ms: 100,
+            backoff_base_ms: if s.storms > 0 { 10 } else { 100 },
             backoff_max_ms: 2_000,
             // The closed loop keeps several under way; the oracle knows which were refused.
             pipeline_sends: true,
@@ -277,6 +277,7 @@ impl Run {
             sleep(Duration::from_secs_f64(s.duration_s)).await;
             load.rss = procfs::rss_bytes(&self.server);
             load.duration_s = s.duration_s;
+            load.resumes_per_s = self.storms().await;
             self.shared.state().measure.from_us = self.shared.now_us();
             self.enter(Phase::Run);
             let expected = self.expected_probes();
@@ -306,6 +307,21 @@ impl Run {
         load.server_cpu = spent(server_cpu, server_now);
         load.client_cpu = spent(client_cpu, client_now);
         load
+    }
+
+    /// Lets all sessions lose their connections and come back; how many did so a second.
+    async fn storms(&self) -> Option<f64> {
+        let (sessions, storms) = (self.shared.scenario.sessions(), self.shared.scenario.storms);
+        let start = Instant::now();
+        for storm in 1..=storms {
+            self.enter(Phase::Storm);
+            let back = self.wait("resume", SET_UP, |st| st.resumed >= sessions * storm).await;
+            if let Err(e) = back {
+                self.shared.state().error(|| e.to_string());
+            }
+        }
+        let count = (sessions * storms) as f64;
+        (storms > 0).then(|| count / start.elapsed().as_secs_f64())
     }
 
     /// Waits until everything under way was answered and everybody was given everything.
@@ -369,6 +385,7 @@ impl Run {
             acknowledged_per_s: per_s(state.measure.acknowledged),
             deliveries_per_s: per_s(state.measure.delivered),
             connects_per_s,
+            resumes_per_s: load.resumes_per_s,
             send_ack_ms: state.measure.send_ack_ms(),
             deliver_ms: state.measure.deliver_ms(),
             server: Server {
@@ -440,6 +457,7 @@ impl Run {
 struct Load {
     pacer: Option<Pacer>,
     duration_s: f64,
+    resumes_per_s: Option<f64>,
     rss_before: Option<u64>,
     rss: Option<u64>,
     server_cpu: Option<f64>,

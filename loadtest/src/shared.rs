@@ -25,6 +25,8 @@ pub(crate) enum Phase {
     Arm,
     /// Sessions are held.
     Hold,
+    /// Every session loses its connection and resumes.
+    Storm,
     /// Messages are sent.
     Run,
     /// What is under way ends.
@@ -60,6 +62,8 @@ pub(crate) struct State {
     /// By device.
     pub(crate) roles: Vec<Option<Role>>,
     pub(crate) armed: usize,
+    /// Sessions that came back, over all storms.
+    pub(crate) resumed: usize,
     /// Sends without an answer.
     pub(crate) under_way: u64,
     /// Due messages that were taken from the pacer.
@@ -84,6 +88,7 @@ impl State {
             opened: vec![None; scenario.pairs],
             roles: vec![None; scenario.sessions()],
             armed: 0,
+            resumed: 0,
             under_way: 0,
             taken: 0,
             acknowledged: 0,

@@ -30,7 +30,10 @@ pub(crate) fn config(
     let endpoint = section.endpoint.clone().unwrap_or_else(|| match &config.http.public_url {
         // http://a -> ws://a, https://a -> wss://a
         Some(url) => format!("{}/v1/ws", url.replacen("http", "ws", 1)),
-        None => format!("ws://{http_addr}/v1/ws"),
+        None => {
+            let scheme = if config.http.tls_certificate.is_some() { "wss" } else { "ws" };
+            format!("{scheme}://{http_addr}/v1/ws")
+        }
     });
     let links = LinkConfig {
         cluster: cluster.clone(),

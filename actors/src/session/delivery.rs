@@ -2,7 +2,8 @@
 
 use super::sync::{PULL_POINTERS, Verdict};
 use super::{
-    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL,
+    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_NEWS,
+    TOKEN_PULL,
 };
 use crate::effect::{Effect, Query};
 use crate::message::{Batch, BatchEntry, Receipts};
@@ -109,6 +110,18 @@ impl Session {
             token: TOKEN_PULL | u64::from(generation),
             query: Box::new(query),
         });
+    }
+
+    /// A hint may have been lost without a trace: asks, together with other sessions, whether the
+    /// inbox holds anything new. Once an hour it is read, which moves the cursor on.
+    pub(super) fn look_for_news(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let noted = self.noted_ms.is_some_and(|at| now.mono_ms < at.saturating_add(NOTE_MS));
+        match self.sync.cursor {
+            Some(after) if noted && !self.sync.pulling() => {
+                out.push(Effect::Check { token: TOKEN_NEWS, user: self.me.user, after });
+            }
+            _ => self.sync.wanted |= self.sync.started,
+        }
     }
 
     pub(super) fn inbox_read(

@@ -2,7 +2,7 @@
 //! a frame. Pure.
 
 use super::delivery::sent;
-use super::{Pending, SEND_CHECK_MS, Session, TOKEN_PULL, TOKEN_REQUEST};
+use super::{Pending, SEND_CHECK_MS, Session, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST};
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, SendAnswer};
 use crate::time::Now;
@@ -229,6 +229,12 @@ impl Session {
             }
             return;
         }
+        if token == TOKEN_NEWS {
+            // Not found out: it is asked again in its time.
+            let news = matches!(result, QueryResult::News(Ok(true)));
+            self.sync.wanted |= news && self.sync.started;
+            return self.pull(out);
+        }
         self.requests = self.requests.saturating_sub(1);
         let answer: Result<ServerFrame, StoreError> = match result {
             QueryResult::History(page) => page.map(Into::into),
@@ -313,8 +319,9 @@ fn code_of(error: &StoreError) -> ErrorCode {
             ErrorCode::StoreUnavailable
         }
         StoreError::Unresolved => ErrorCode::OutcomeUnknown,
-        StoreError::Read(ReadError::Damaged(_)) | StoreError::NameTaken | StoreError::IdTaken => {
-            ErrorCode::Internal
-        }
+        StoreError::Read(ReadError::Damaged(_))
+        | StoreError::NameTaken
+        | StoreError::NotInvited
+        | StoreError::IdTaken => ErrorCode::Internal,
     }
 }

@@ -233,6 +233,13 @@ impl Driver {
         Millis::try_from(self.origin.elapsed().as_millis()).unwrap_or(Millis::MAX)
     }
 
+    /// Drops the connection without a word, as a network does; the session resumes by itself.
+    pub fn interrupt(&mut self) {
+        if matches!(self.socket, Socket::Open(_)) {
+            self.lost(self.now(), Lost { code: None, reason: "interrupted".to_owned() });
+        }
+    }
+
     /// Ends the session at the server at once and closes the socket.
     pub async fn leave(mut self) {
         let up = self.core.is_up();

@@ -6,7 +6,9 @@
 //! hello        the first frame: versions, token, device -> who it is
 //! connection   frames to the session, the session's frames to the socket, signs of life
 //! refusal      Error, Bye, close
-//! socket       the WebSocket itself: messages, fragments, time to write
+//! socket       one WebSocket: bytes in, chunks out, time to write
+//! trim         memory given back after a storm
+//! websocket    its framing: messages out of bytes; pure
 //! ```
 //!
 //! Safety: nothing reaches a session before its token was verified and its device found not to be
@@ -20,7 +22,9 @@ mod meters;
 mod refusal;
 mod revoked;
 mod socket;
+mod trim;
 mod upgrade;
+mod websocket;
 
 pub(crate) use follow::follow_revocations;
 pub use upgrade::upgrade;
@@ -124,13 +128,17 @@ impl Gateway {
             maintenance: maintenance(&config.retention),
         };
         let started = ActorSystem::start(store.clone(), system).await;
+        let system = started.map_err(|error| error.to_string())?;
+        let (stop, stopping) = watch::channel(false);
+        let open = Arc::default();
+        tokio::spawn(trim::watch(Arc::clone(&open), stopping));
         Ok(Self {
-            system: started.map_err(|error| error.to_string())?,
+            system,
             meters: Meters::new(),
             revoked,
             reads: Semaphore::new(READS),
-            stop: watch::channel(false).0,
-            open: Arc::default(),
+            stop,
+            open,
             next_conn: AtomicU64::new(1),
         })
     }
