@@ -30,10 +30,10 @@ fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+        let word = chunk.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
         let word = word << (8 * (3 - chunk.len()));
         for place in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(word >> (18 - 6 * place)) as usize & 63]));
+            text.push(char::from(DIGITS[((word >> (18 - 6 * place)) & 63) as usize]));
         }
     }
     text

@@ -101,7 +101,7 @@ async fn http2_is_spoken_to_who_asks_for_it() {
     let mut frame = [0; 9];
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame[3], 4);
-    let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+    let length = (usize::from(frame[1]) << 8) | usize::from(frame[2]);
     let mut settings = vec![0; length];
     stream.read_exact(&mut settings).await.unwrap();
     // SETTINGS_MAX_CONCURRENT_STREAMS (3) and SETTINGS_MAX_HEADER_LIST_SIZE (6).
