@@ -115,12 +115,16 @@ impl World {
 
     /// What has not come right soon although no hint was lost: no crash, nobody declared dead, and
     /// no node that its clients had to wait for.
-    fn not_prompt(&self, since_ms: u64) -> Option<String> {
+    fn not_prompt(&mut self, since_ms: u64) -> Option<String> {
         let gentle = self.config.gentle && self.truth.membership.deaths == 0 && !self.restarted;
-        if !gentle || since_ms < PROMPT_MS || self.said_goodbye {
+        if !gentle || self.settled || self.said_goodbye {
             return None;
         }
-        self.not_caught_up().or_else(|| self.presence_differs()).or_else(|| self.marks_unwritten())
+        let caught_up = self.not_caught_up();
+        let why = caught_up.or_else(|| self.presence_differs()).or_else(|| self.marks_unwritten());
+        // Once is enough: devices go on asking for this and that.
+        self.settled = why.is_none();
+        why.filter(|_| since_ms >= PROMPT_MS)
     }
 
     /// Each member's newest entry is marked as delivered by its devices; that must be written.

@@ -153,6 +153,8 @@ pub struct World {
     pub(super) healed_us: Option<u64>,
     /// A node began another life since.
     pub(super) restarted: bool,
+    /// Everything has come right once since.
+    pub(super) settled: bool,
     pub(super) said_goodbye: bool,
     pub(super) done: bool,
     /// The last events in words, when asked for.
@@ -188,6 +190,7 @@ impl World {
             cuts: Vec::new(),
             healed_us: None,
             restarted: false,
+            settled: false,
             said_goodbye: false,
             done: false,
             log: None,
