@@ -123,6 +123,8 @@ rows! {
     ProfileRow<'a> = "profile" { display_name: &'a str, avatar: &'a str, changed_ms: u64 }
     /// `X`: an account that nobody may use.
     ShutOutRow = "shut out" { since_ms: u64, deleting: bool }
+    /// `O`: whose account a foreign issuer's subject has.
+    ExternalRow = "external identity" { user: UserId }
     /// `G`: an invitation to sign up.
     InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
     /// `r`: how long a conversation keeps its messages.

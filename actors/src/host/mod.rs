@@ -305,16 +305,6 @@ impl<K: Kind, L: Line> Host<K, L> {
         }
     }
 
-    /// An actor's place is elsewhere now: it goes without a word.
-    pub fn retire(&mut self, key: K::Key) {
-        if let Some(hosted) = self.remove(key) {
-            self.orphans.add(key, hosted.activation, hosted.plans);
-            for line in hosted.lines {
-                line.release();
-            }
-        }
-    }
-
     /// A handler panicked: its actor is dropped, its connections look for a new session, and who
     /// relied on it is told. If it keeps happening the key is left alone for a while.
     pub fn lose(&mut self, now: Now, key: K::Key, out: &mut impl Outlet<K>) {
