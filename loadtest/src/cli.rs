@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
 
 use crate::compare::compare;
+use crate::overload;
 use crate::plant::Plant;
 use crate::run::{Options, run};
 use crate::scenario::Scenario;
@@ -42,6 +43,20 @@ enum Command {
         #[arg(long, value_enum)]
         plant: Option<Plant>,
     },
+    /// Offers a node more than it can do. Exit status as that of run.
+    Overload {
+        /// The scenario file, for example loadtest/scenarios/overload.toml.
+        scenario: PathBuf,
+        /// A running node; without one a node is started and ended afterwards.
+        #[arg(long)]
+        url: Option<String>,
+        /// Write the report there.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Accounts are drawn from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Compares the reports of two runs and prints the ratios. Exit status: 0 no figure is worse
     /// beyond the tolerance, 1 one is, 2 they can't be compared.
     Compare {
@@ -62,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run { scenario, url, spawn, json, seed, plant } => {
             carry_out(&scenario, url, spawn, json, seed, plant)
         }
+        Command::Overload { scenario, url, json, seed } => overload(&scenario, url, json, seed),
         Command::Compare { before, after, tolerance } => judge(&before, &after, tolerance),
     };
     match outcome {
@@ -109,4 +125,24 @@ fn carry_out(
         std::fs::write(&path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
     }
     Ok(report.clean())
+}
+
+fn overload(
+    file: &PathBuf,
+    url: Option<String>,
+    json: Option<PathBuf>,
+    seed: u64,
+) -> Result<bool, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let scenario = overload::Scenario::parse(&text)
+        .map_err(|e| format!("{} is not valid:\n{e}", file.display()))?;
+    let report = overload::run(&scenario, url.as_deref(), seed).map_err(|e| e.to_string())?;
+    let faults = report.faults(overload::Limits::PROMISED);
+    print!("{}", report.table());
+    faults.iter().for_each(|fault| println!("FAULT: {fault}"));
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
+        std::fs::write(&path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(faults.is_empty())
 }

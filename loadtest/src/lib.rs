@@ -7,6 +7,7 @@
 //! session.rs   one device's task     pacer.rs    when sends are due (open loop)
 //! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
 //! run.rs       the phases of a run   report.rs   JSON and table
+//! overload/    what a node does with more than it can do
 //! compare.rs   two reports: is one worse
 //! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
@@ -23,6 +24,7 @@ pub mod gate;
 mod measure;
 pub mod netns;
 pub mod oracle;
+pub mod overload;
 mod pacer;
 mod plant;
 pub mod process;

@@ -40,6 +40,20 @@ macro_rules! rows {
                 const ROW: &'static str = $row;
             }
         )+
+
+        /// Reads a value as a row of each kind; what can be read is written and read again.
+        ///
+        /// # Panics
+        /// When a row does not come back as it was.
+        #[cfg(feature = "fuzz")]
+        pub(crate) fn read_as_every_kind(value: &[u8]) {
+            $(
+                if let Ok(row) = decode::<$name>(value) {
+                    let again = encode(&row);
+                    assert!(decode::<$name>(&again).is_ok_and(|again| again == row), "{row:?}");
+                }
+            )+
+        }
     };
 }
 

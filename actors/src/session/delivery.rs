@@ -95,9 +95,11 @@ impl Session {
     pub(super) fn pull(&mut self, out: &mut Vec<Effect>) {
         let enough = (self.stream.window() / 2).min(64 * 1024);
         let can = self.sync.started && self.conn.is_some() && self.stream.room() >= enough;
-        if !self.sync.wanted || self.sync.pulling() || !can || self.timers.retry.is_some() {
+        let busy = self.sync.pulling() || self.sync.reading || self.timers.retry.is_some();
+        if !self.sync.wanted || !can || busy {
             return;
         }
+        self.sync.reading = true;
         self.timers.reconcile = None;
         let generation = self.sync.begin();
         let query = Query::Inbox {
@@ -153,6 +155,7 @@ impl Session {
                 }
                 let max_bytes = self.stream.room().max(MIN_WINDOW_BYTES as usize) / 2;
                 let query = Query::Entries { spans: step.spans, max_bytes };
+                self.sync.reading = true;
                 out.push(Effect::Query { token, query: Box::new(query) });
             }
         }

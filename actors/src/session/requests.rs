@@ -68,6 +68,10 @@ impl Session {
             | ClientFrame::OpenDirect(_)
             | ClientFrame::Describe(_)
             | ClientFrame::Watch(_) => self.ask(now, frame, out),
+            // Each costs a look through all that are watched.
+            ClientFrame::Unwatch(unwatch) if unwatch.users.len() > MAX_WATCH_BATCH => {
+                self.error(0, ErrorCode::BadField, "too many users at once", out);
+            }
             ClientFrame::Unwatch(unwatch) => {
                 for user in unwatch.users {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
@@ -220,12 +224,15 @@ impl Session {
     ) {
         let low = u32::try_from(token & u64::from(u32::MAX)).unwrap_or(0);
         if token & !u64::from(u32::MAX) == TOKEN_PULL {
-            if self.sync.expects(low) {
-                match result {
-                    QueryResult::Inbox(page) => self.inbox_read(now, token, page, out),
-                    QueryResult::Entries(read) => self.entries_read(now, read, out),
-                    _ => {}
-                }
+            self.sync.reading = false;
+            if !self.sync.expects(low) {
+                // Of a pull that was given up; the one wanted in its place can begin.
+                return self.pull(out);
+            }
+            match result {
+                QueryResult::Inbox(page) => self.inbox_read(now, token, page, out),
+                QueryResult::Entries(read) => self.entries_read(now, read, out),
+                _ => {}
             }
             return;
         }

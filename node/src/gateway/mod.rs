@@ -4,6 +4,7 @@
 //! ```text
 //! upgrade      GET /v1/ws -> 101, one task a connection
 //! hello        the first frame: versions, token, device -> who it is
+//! admission    how many sends are let in at a time
 //! connection   frames to the session, the session's frames to the socket, signs of life
 //! refusal      Error, Bye, close
 //! socket       one WebSocket: bytes in, chunks out, time to write
@@ -15,8 +16,11 @@
 //! revoked. Liveness: every wait of a connection has an end: for the upgrade, for `Hello`, for the
 //! store, for a sign of life, for the client to take what is written, for it to close.
 
+mod admission;
 mod connection;
 mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hello;
 mod meters;
 mod refusal;
@@ -31,6 +35,7 @@ pub use upgrade::upgrade;
 
 use crate::cluster;
 use crate::store::Store;
+use admission::Admission;
 use meters::Meters;
 use revoked::Revoked;
 use rookery_actors::ConnId;
@@ -57,6 +62,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub struct Gateway {
     system: ActorSystem,
     meters: Meters,
+    admission: Admission,
     revoked: Arc<Revoked>,
     reads: Semaphore,
     stop: watch::Sender<bool>,
@@ -135,6 +141,7 @@ impl Gateway {
         Ok(Self {
             system,
             meters: Meters::new(),
+            admission: Admission::new(),
             revoked,
             reads: Semaphore::new(READS),
             stop,
