@@ -1,6 +1,13 @@
 //! Every target on the stable tool chain: the kept corpus, the seeds, and thousands of mutations of
 //! both, without a panic and within the memory that was promised.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
