@@ -59,9 +59,9 @@ pub(crate) fn greeting(body: &[u8]) {
         let again = greeting.encode();
         assert_eq!(Greeting::decode(&again[2..]).as_ref(), Ok(&greeting));
     }
-    if let Ok(answer) = Answer::decode(body) {
+    if let Ok(answer) = Answer::decode(body, frame::NEWEST_VERSION) {
         let again = answer.encode();
-        assert_eq!(Answer::decode(&again[2..]).as_ref(), Ok(&answer));
+        assert_eq!(Answer::decode(&again[2..], frame::NEWEST_VERSION).as_ref(), Ok(&answer));
     }
 }
 

@@ -282,7 +282,7 @@ fn answer(query: &Query, input: &mut Input<'_>) -> QueryResult {
 
 fn inbox_page(input: &mut Input<'_>) -> InboxPage {
     let cursor = |version: u64| Cursor { epoch: 1, stamp: Stamp::new(Version(version), 0, 0).0 };
-    if input.byte() % 8 == 0 {
+    if input.byte().is_multiple_of(8) {
         return InboxPage::TooFar { now: cursor(input.number()) };
     }
     let count = input.byte() % 6;
@@ -298,7 +298,7 @@ fn inbox_page(input: &mut Input<'_>) -> InboxPage {
         }
     });
     let pointers = pointers.collect();
-    InboxPage::Page { pointers, end: cursor(input.number()), more: input.byte() % 4 == 0 }
+    InboxPage::Page { pointers, end: cursor(input.number()), more: input.byte().is_multiple_of(4) }
 }
 
 /// A few lives: a live session that sends, one that resumes, one that comes with a cursor.

@@ -34,7 +34,7 @@ pub(crate) fn values() -> Vec<Vec<u8>> {
 /// lies behind them is reached.
 pub(crate) fn backup(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    if input.byte() % 2 == 0 {
+    if input.byte().is_multiple_of(2) {
         return read_backup(input.slice(usize::MAX));
     }
     let mut parts = Vec::new();
