@@ -38,11 +38,13 @@ pub struct Place {
     pub address: IpAddr,
     /// The words that its command is run by, for example `ip netns exec NAME`.
     pub through: Vec<String>,
+    /// The socket on which it reaches the store, where that is not the store's own: a gate.
+    pub socket: Option<PathBuf>,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), through: Vec::new() }
+        Self { address: Ipv4Addr::LOCALHOST.into(), through: Vec::new(), socket: None }
     }
 }
 
@@ -53,6 +55,7 @@ pub struct Setup {
     nodes: usize,
     places: Vec<Place>,
     store: Option<PathBuf>,
+    socket: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
@@ -68,7 +71,8 @@ impl Setup {
     /// This many nodes of this binary.
     #[must_use]
     pub fn new(binary: PathBuf, nodes: usize) -> Self {
-        Self { binary, nodes, places: Vec::new(), store: None, environment: Vec::new() }
+        let (places, environment) = (Vec::new(), Vec::new());
+        Self { binary, nodes, places, store: None, socket: None, environment }
     }
 
     /// Where the nodes run, in their order; those beyond the list run on 127.0.0.1.
@@ -82,6 +86,13 @@ impl Setup {
     #[must_use]
     pub fn store_on(mut self, directory: PathBuf) -> Self {
         self.store = Some(directory);
+        self
+    }
+
+    /// Where the store's process listens.
+    #[must_use]
+    pub fn store_socket(mut self, path: PathBuf) -> Self {
+        self.socket = Some(path);
         self
     }
 
@@ -152,14 +163,15 @@ impl Cluster {
     /// [`RunError`] with its log.
     pub fn start_node(&mut self, n: usize) -> Result<(), RunError> {
         let Ports { http, metrics, link } = self.ports(n)?;
-        let Place { address, through } = self.place(n);
+        let Place { address, through, socket } = self.place(n);
         let data = self.directory();
         let at = |port: u16| SocketAddr::new(address, port).to_string();
         let mut node = rookery(&self.setup.binary, &through);
         node.arg("serve").arg("--data").arg(data.join(name(n)));
         node.args(["--node", &name(n), "--listen", &at(http), "--metrics", &at(metrics)]);
         if self.count() > 1 {
-            node.args(["--store", "shared", "--socket"]).arg(self.socket());
+            let socket = socket.unwrap_or_else(|| self.socket());
+            node.args(["--store", "shared", "--socket"]).arg(socket);
             node.args(["--cluster", NAME, "--link", &at(link)]);
             node.env("ROOKERY_CLUSTER_CERTIFICATES", data.join("certs"));
         }
@@ -229,6 +241,17 @@ impl Cluster {
     pub fn status(&self, n: usize) -> Result<serde_json::Value, RunError> {
         let text = self.ask(n, "GET", "/cluster")?;
         serde_json::from_str(&text).map_err(|e| fault("cluster status", &e))
+    }
+
+    /// How many active members a node sees.
+    ///
+    /// # Errors
+    /// [`RunError`] when it gives no answer.
+    pub fn active(&self, n: usize) -> Result<usize, RunError> {
+        let status = self.status(n)?;
+        let nodes = status.get("nodes").and_then(serde_json::Value::as_array);
+        let active = |node: &&serde_json::Value| node.get("state") == Some(&"active".into());
+        Ok(nodes.map_or(0, |nodes| nodes.iter().filter(active).count()))
     }
 
     /// Asks a node to leave in order and to end.
@@ -320,7 +343,7 @@ impl Cluster {
     }
 
     fn socket(&self) -> PathBuf {
-        self.directory().join("store.sock")
+        self.setup.socket.clone().unwrap_or_else(|| self.directory().join("store.sock"))
     }
 
     fn log_file(&self, n: usize) -> PathBuf {

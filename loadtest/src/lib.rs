@@ -4,9 +4,13 @@
 //! scenario.rs  what to do            body.rs     what a message carries
 //! cluster.rs   nodes of its own      process.rs  one process of them
 //! accounts.rs  who takes part
+//! social.rs    marks and presence
 //! session.rs   one device's task     pacer.rs    when sends are due (open loop)
+//! chaos/       a run with faults     control.rs  what is done to a run meanwhile
 //! oracle/      PURE: what was acknowledged, delivered, read back; the verdict
-//! run.rs       the phases of a run   report.rs   JSON and table
+//! history.rs   what the oracle was told, kept to be judged again
+//! run.rs       the phases of a run   load.rs     the load and its end
+//! report.rs    JSON and table
 //! ```
 //!
 //! It knows nothing of the server's inside: only the protocol, the client library, and the
@@ -14,8 +18,12 @@
 
 mod accounts;
 mod body;
+pub mod chaos;
 pub mod cli;
 pub mod cluster;
+mod control;
+pub mod history;
+mod load;
 mod measure;
 pub mod oracle;
 mod pacer;
@@ -28,6 +36,7 @@ mod run;
 pub mod scenario;
 mod session;
 mod shared;
+mod social;
 
 pub use plant::Plant;
 pub use progress::Watcher;

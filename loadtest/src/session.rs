@@ -1,13 +1,15 @@
 //! One device of the run: its connection, what it sends, and what it tells the oracle.
 
 use crate::body;
-use crate::oracle::Value;
+use crate::oracle::{Course, Event as Seen, Value};
 use crate::scenario::Kind;
 use crate::shared::{Phase, Role, Shared, State};
 use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
 use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
 use rookery_protocol::server::HistoryPage;
-use rookery_protocol::{ClientMsgId, ConversationId, Direction, Entry, EntryKind, UserId};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, Direction, Entry, EntryKind, MarkKind, Status, UserId,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -31,6 +33,8 @@ pub(crate) struct Session {
     /// Index of the device among all.
     pub(crate) index: usize,
     pub(crate) user: UserId,
+    /// The other one of its pair.
+    pub(crate) partner: UserId,
     /// Whom to open the pair's conversation with; only for the device that does.
     pub(crate) leads: Option<String>,
     /// Index of its pair.
@@ -40,7 +44,12 @@ pub(crate) struct Session {
     pub(crate) dues: Option<mpsc::Receiver<u64>>,
     phase: Phase,
     synced: bool,
-    role: Option<Role>,
+    up: bool,
+    /// A `history` of [`Phase::Peek`] without an answer.
+    peeking: bool,
+    /// A `describe` without an answer.
+    pub(crate) describing: bool,
+    pub(crate) role: Option<Role>,
     next_number: u32,
     under_way: VecDeque<UnderWay>,
 }
@@ -49,7 +58,7 @@ impl Session {
     pub(crate) fn new(
         shared: Arc<Shared>,
         index: usize,
-        user: UserId,
+        (user, partner): (UserId, UserId),
         pair: usize,
         leads: Option<String>,
         driver: Driver,
@@ -59,12 +68,16 @@ impl Session {
             shared,
             index,
             user,
+            partner,
             leads,
             pair,
             driver,
             dues,
             phase: Phase::Connect,
             synced: false,
+            up: false,
+            peeking: false,
+            describing: false,
             role: None,
             next_number: 0,
             under_way: VecDeque::new(),
@@ -80,7 +93,7 @@ impl Session {
             let room = self.driver.pending_sends() < MAX_HANDED;
             tokio::select! {
                 biased;
-                event = self.driver.next() => match event {
+                event = self.driver.drive(!self.stalls()) => match event {
                     Some(event) => self.events(event),
                     None => break,
                 },
@@ -109,6 +122,11 @@ impl Session {
         sum.refusals += stats.refusals;
     }
 
+    /// Whether it must not read now.
+    fn stalls(&self) -> bool {
+        self.phase == Phase::Slow && self.may_stall()
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let shared = Arc::clone(&self.shared);
@@ -125,8 +143,23 @@ impl Session {
                 self.role = state.roles.get(self.index).copied().flatten();
                 if let Some(role) = self.role {
                     self.driver.track(role.conversation, role.base);
+                    if shared.scenario.social {
+                        self.join(&mut state, role);
+                    }
                 }
                 state.armed += 1;
+            }
+            Phase::Cut => {
+                self.driver.cut();
+                state.up -= usize::from(std::mem::take(&mut self.up));
+                state.cut += 1;
+            }
+            Phase::Rest(_) if shared.scenario.social => {
+                if let Some(role) = self.role {
+                    let head = self.driver.head(role.conversation).unwrap_or(role.base);
+                    self.mark(&mut state, role, head);
+                    self.describe(&mut state, role);
+                }
             }
             Phase::Run => {
                 let first = match shared.scenario.kind {
@@ -136,6 +169,12 @@ impl Session {
                 };
                 let now_us = shared.now_us();
                 (0..first).for_each(|_| self.send(&mut state, now_us));
+            }
+            Phase::Peek(_) if self.leads.is_some() => {
+                if let Some(role) = self.role {
+                    let (id, newest) = (role.conversation, Direction::Before);
+                    self.peeking |= self.driver.history(id, 0, newest, 1).is_ok();
+                }
             }
             Phase::Audit if self.leads.is_some() => {
                 if let Some(role) = self.role {
@@ -168,10 +207,37 @@ impl Session {
                 self.synced = true;
                 state.synced += 1;
             }
+            Event::Connected(connected) => {
+                state.up += usize::from(!std::mem::replace(&mut self.up, true));
+                state.connects += 1;
+                state.resumes += u64::from(connected.resumed);
+            }
+            Event::Disconnected { .. } => {
+                state.up -= usize::from(std::mem::take(&mut self.up));
+            }
+            Event::SendDelayed { waited_ms, .. } => {
+                if let Some(episode) = &mut state.measure.episode {
+                    episode.refused(waited_ms);
+                }
+            }
+            Event::Receipt(r) => self.shown(state, r.user, r.kind, r.seq),
+            Event::Presence(p) => self.seen(state, p.user, p.status == Status::Online),
+            Event::Reply { result: Ok(Reply::Conversation(c)), .. } if self.describing => {
+                self.describing = false;
+                for member in &c.info.members {
+                    self.shown(state, member.user, MarkKind::Delivered, member.delivered);
+                    self.shown(state, member.user, MarkKind::Read, member.read);
+                }
+            }
+            Event::Reply { result: Err(_), .. } if self.describing => self.describing = false,
             Event::Reply { result: Ok(Reply::Conversation(c)), .. } => {
                 if let Some(opened) = state.opened.get_mut(self.pair) {
                     *opened = Some((c.info.conversation, c.info.head));
                 }
+            }
+            Event::Reply { result: Ok(Reply::History(_)), .. } if self.peeking => {
+                self.peeking = false;
+                state.peeked += 1;
             }
             Event::Reply { result: Ok(Reply::History(page)), .. } => self.page(state, *page),
             Event::Reply { result: Err(e), .. } => {
@@ -182,14 +248,19 @@ impl Session {
             }
             Event::SendFailed { client_msg_id, refusal, .. } => {
                 state.error(|| format!("device {}: send failed: {refusal}", self.index));
+                if let Some(episode) = &mut state.measure.episode {
+                    episode.failed += 1;
+                }
                 self.take_under_way(state, client_msg_id);
                 self.next_in_loop(state, now_us);
             }
             Event::Missing { from, to, .. } => {
                 if let Some(role) = self.role {
-                    state.oracle.missing(role.reader, from, to);
+                    state.oracle.hear(&Seen::Missing { reader: role.reader, from, to });
                 }
             }
+            // Marks are refused like that, and told again.
+            Event::ServerError(refusal) if refusal.retryable && self.shared.scenario.social => {}
             Event::ServerError(refusal) => {
                 state.error(|| format!("device {}: {refusal}", self.index));
             }
@@ -214,7 +285,13 @@ impl Session {
         let (_, _, due_us) = body::read_id(entry.client_msg_id);
         state.planted.deliver(&mut state.oracle, role.reader, value, entry.seq);
         state.measure.delivered(due_us, now_us);
+        if let Some(episode) = state.measure.episode.as_mut().filter(|_| !self.may_stall()) {
+            episode.delivered(due_us, now_us);
+        }
         state.delivered += 1;
+        if self.shared.scenario.social {
+            self.mark(state, role, entry.seq);
+        }
     }
 
     fn sent(&mut self, state: &mut State, sent: Sent, now_us: u64) {
@@ -231,12 +308,14 @@ impl Session {
             }
         };
         if let Some(under_way) = answered {
-            state.oracle.acknowledged(value, sent.seq, under_way.floor, sent.course);
-            state.measure.acknowledged(due_us, now_us);
+            let (seq, floor, course) = (sent.seq, under_way.floor, course(sent.course));
+            state.oracle.hear(&Seen::Acknowledged { value, seq, floor, course });
+            state.measure.acknowledged(lane, due_us, now_us);
             state.acknowledged += 1;
         }
         if sent.placed {
-            state.oracle.delivered(role.reader, value, sent.seq);
+            let (reader, seq) = (role.reader, sent.seq);
+            state.oracle.hear(&Seen::Delivered { reader, value, seq });
         }
         if sent.answer {
             self.next_in_loop(state, now_us);
@@ -295,7 +374,7 @@ impl Session {
         if let Err(e) = self.driver.send(message) {
             return state.error(|| format!("device {}: send: {e}", self.index));
         }
-        let floor = state.oracle.floor(lane);
+        let floor = state.oracle.oracle().floor(lane);
         self.under_way.push_back(UnderWay { number, hash, floor });
         state.under_way += 1;
     }
@@ -311,12 +390,22 @@ impl Session {
     fn page(&mut self, state: &mut State, page: HistoryPage) {
         let Some(role) = self.role else { return };
         for entry in &page.entries {
-            state.oracle.read_back(role.log, body::entry_value(entry), entry.seq);
+            let (conversation, value) = (role.log, body::entry_value(entry));
+            state.oracle.hear(&Seen::ReadBack { conversation, value, seq: entry.seq });
         }
         match page.entries.last() {
             Some(last) if page.more => self.ask_history(state, role, last.seq),
             _ => state.audited += 1,
         }
+    }
+}
+
+/// What the client library says of a send's course, in the oracle's words.
+fn course(course: rookery_client::Course) -> Course {
+    match course {
+        rookery_client::Course::Straight => Course::Straight,
+        rookery_client::Course::Repeated => Course::Repeated,
+        rookery_client::Course::Refused => Course::Refused,
     }
 }
 

@@ -233,6 +233,13 @@ impl Driver {
         Millis::try_from(self.origin.elapsed().as_millis()).unwrap_or(Millis::MAX)
     }
 
+    /// Drops the connection as a broken network would: the server is not told, and the client
+    /// comes back by itself. For tests of just that.
+    pub fn cut(&mut self) {
+        let reason = "cut by its owner".to_owned();
+        self.lost(self.now(), Lost { code: None, reason });
+    }
+
     /// Ends the session at the server at once and closes the socket.
     pub async fn leave(mut self) {
         let up = self.core.is_up();

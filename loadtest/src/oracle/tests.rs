@@ -26,7 +26,7 @@ impl Rig {
     }
 
     /// One message, acknowledged and given to the readers named.
-    fn message(&mut self, lane: u32, readers: &[usize]) -> (Value, u64) {
+    fn message(&mut self, lane: u32, readers: &[u32]) -> (Value, u64) {
         let number = &mut self.sent[lane as usize];
         let value = value(lane, *number);
         *number += 1;
