@@ -175,8 +175,8 @@ pub enum SessionMsg {
     HubsMoved(Arc<SlotSet>),
     /// From the hub, or from the shell: hints on their way to the hub or to here were lost.
     HintsLost,
-    /// From the shell: conversations in these slots have another owner now; sends under way to
-    /// the former one may be lost.
+    /// From the shell: conversations in these slots have another owner now, or one that is not
+    /// heard; sends under way to it may be lost.
     SendsMoved(Arc<SlotSet>),
     /// From the shell: the node is leaving, the client should go to another one.
     Drain(Arc<[String]>),

@@ -139,6 +139,10 @@ pub static KEYS: &[Key] = &[
     whole("sessions.grace_ms", (1_000, HOUR_MS, "milliseconds"), |c, v| c.sessions.grace_ms = v),
     whole("tokens.access_ttl_s", (60, 86_400, "seconds"), |c, v| c.tokens.access_ttl_s = v),
     whole("tokens.refresh_ttl_s", (3_600, YEAR_S, "seconds"), |c, v| c.tokens.refresh_ttl_s = v),
+    whole("tokens.refresh_grace_s", (0, 300, "seconds"), |c, v| c.tokens.refresh_grace_s = v),
+    whole("tokens.key_rotation_days", (0, MAX_DAYS, "days; 0: never"), |c, v| {
+        c.tokens.key_rotation_days = v;
+    }),
     whole("passwords.threads", WORKERS, |c, v| c.passwords.threads = number(v).into()),
     whole("passwords.queue", (1, 100_000, "requests"), |c, v| c.passwords.queue = number(v)),
     whole("limits.max_connections", (1, 10_000_000, "connections"), |c, v| {

@@ -227,11 +227,20 @@ pub struct Tokens {
     pub access_ttl_s: u64,
     /// Seconds a refresh token is good for, counted anew at each use.
     pub refresh_ttl_s: u64,
+    /// Seconds after its use in which a refresh token may come again, because the answer got lost.
+    pub refresh_grace_s: u64,
+    /// Days after which the key that signs access tokens is replaced; 0: never.
+    pub key_rotation_days: u64,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { access_ttl_s: 3_600, refresh_ttl_s: 30 * 24 * 3_600 }
+        Self {
+            access_ttl_s: 3_600,
+            refresh_ttl_s: 30 * 24 * 3_600,
+            refresh_grace_s: 30,
+            key_rotation_days: 30,
+        }
     }
 }
 

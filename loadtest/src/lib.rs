@@ -11,6 +11,7 @@
 //! history.rs   what the oracle was told, kept to be judged again
 //! run.rs       the phases of a run   load.rs     the load and its end
 //! report.rs    JSON and table
+//! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
 //!
 //! It knows nothing of the server's inside: only the protocol, the client library, and the
@@ -22,9 +23,11 @@ pub mod chaos;
 pub mod cli;
 pub mod cluster;
 mod control;
+pub mod gate;
 pub mod history;
 mod load;
 mod measure;
+pub mod netns;
 pub mod oracle;
 mod pacer;
 mod plant;

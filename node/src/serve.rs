@@ -1,18 +1,18 @@
 //! The life of a node: what starts in which order, and what ends in which.
 //!
 //! ```text
-//! start     metrics recorder, listeners (a busy port fails fast), store, signing key,
-//!           identity, gateway, accept loops
+//! start     metrics recorder, listeners (a busy port fails fast), store, secrets,
+//!           identity, gateway, accept loops, what follows keys and revocations
 //! shutdown  /readyz turns 503 and /v1 refuses; a member of a cluster hands its actors and clients
 //!           to the others; gateway and actors end; requests under way end, listeners close; the
 //!           store closes
 //! ```
 
 use crate::control::Control;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::http::accept::{self, Bounds};
 use crate::http::{self, Attempts};
-use crate::identity::{Cost, Identity};
+use crate::identity::{self, Cost, Identity, Secrets};
 use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
 use crate::{AppState, admin, metrics};
@@ -134,9 +134,9 @@ impl Node {
         };
         let store = open_store(&config).await?;
         check_whole(&store).await?;
-        let seed = signing_seed(&store).await?;
-        let identity =
-            Identity::new(&config, cost, store.clone(), &seed).map_err(|_| StartError::Identity)?;
+        let secrets = secrets(&store).await?;
+        let identity = Identity::new(&config, cost, store.clone(), &secrets)
+            .map_err(|_| StartError::Identity)?;
         let gateway =
             Gateway::start(&config, &store, http_addr).await.map_err(StartError::Gateway)?;
         let limits = config.limits;
@@ -160,6 +160,7 @@ impl Node {
             connections: limits.max_connections,
             header_timeout: Duration::from_millis(state.config.http.header_timeout_ms),
         };
+        tasks.spawn(until(stopped.clone(), watch_identity(Arc::clone(&state))));
         if let Some(control) = control(&state.config) {
             let serving = control.serve(state.store.clone(), stopped.clone());
             tasks.spawn(until(stopped.clone(), serving));
@@ -290,13 +291,19 @@ fn control(config: &Config) -> Option<Control> {
     }
 }
 
-/// The installation's signing key; the first node to start draws it.
-async fn signing_seed(store: &Store) -> Result<[u8; 32], StartError> {
-    let mut candidate = [0; 32];
-    getrandom::fill(&mut candidate).map_err(|_| StartError::Identity)?;
+/// Follows what other nodes, and the clock, change about who may come in.
+async fn watch_identity(state: Arc<AppState>) {
+    let rotation_days = state.config.tokens.key_rotation_days;
+    let keys = identity::keep_keys(&state.identity, rotation_days);
+    let revocations = gateway::follow_revocations(&state);
+    tokio::join!(keys, revocations);
+}
+
+/// What the installation keeps secret; the first node to start draws it.
+async fn secrets(store: &Store) -> Result<Secrets, StartError> {
     let store = store.clone();
     let runtime = tokio::runtime::Handle::current();
-    let asking = move || runtime.block_on(store.signing_key(candidate));
+    let asking = move || runtime.block_on(Secrets::read(&store));
     let answer = tokio::task::spawn_blocking(asking).await;
     answer.map_err(|_| StartError::Panicked)?.map_err(StartError::Store)
 }

@@ -151,7 +151,7 @@ async fn an_expired_token_is_told_apart_from_a_bad_one() {
 async fn a_revoked_device_is_refused() {
     let running = Running::start().await;
     let ada = User::sign_up(&running, "ada").await;
-    running.node.state().store.revoke_device(ada.user, ada.device).await.unwrap();
+    running.node.state().store.revoke_device(ada.user, ada.device, 1).await.unwrap();
     let refused = Goodbye::with(Some(ErrorCode::Revoked), CloseCode::Revoked);
     assert_eq!(said(&running, ada.hello()).await, refused);
 }

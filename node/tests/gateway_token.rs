@@ -61,7 +61,9 @@ async fn a_device_whose_refresh_token_came_twice_is_closed_at_once() {
     let (mut client, _) = Client::welcomed(&running, &ada).await;
     let (mut bobs, _) = Client::welcomed(&running, &bob).await;
     let body = format!(r#"{{"refresh_token":"{}"}}"#, ada.refresh_token);
-    assert_eq!(running.post("/v1/refresh", &body).await.status, 200);
+    let fresh = running.post("/v1/refresh", &body).await.json();
+    let next = format!(r#"{{"refresh_token":{}}}"#, fresh["refresh_token"]);
+    assert_eq!(running.post("/v1/refresh", &next).await.status, 200);
     client.assert_alive().await;
     assert_eq!(running.post("/v1/refresh", &body).await.status, 401);
     assert_eq!(client.goodbye().await, Goodbye::with(None, CloseCode::Revoked));

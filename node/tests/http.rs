@@ -61,9 +61,10 @@ async fn a_second_use_of_a_refresh_token_revokes_the_whole_device() {
         async { node.post("/v1/refresh", &{ body }).await }
     };
     let fresh = refresh(&first).await.json();
+    let fresher = refresh(&fresh).await.json();
     let stolen = refresh(&first).await;
     assert_eq!(stolen.error(), (401, "BadToken".to_owned()));
-    assert_eq!(refresh(&fresh).await.error(), (401, "BadToken".to_owned()));
+    assert_eq!(refresh(&fresher).await.error(), (401, "BadToken".to_owned()));
     assert_eq!(refresh(&other_device).await.status, 200);
 
     let id = |field: &Value| u64::from_str_radix(field.as_str().unwrap(), 16).unwrap();
@@ -72,6 +73,19 @@ async fn a_second_use_of_a_refresh_token_revokes_the_whole_device() {
     let device = |of: &Value| store.device(user, DeviceId(id(&of["device"])));
     assert!(device(&first).await.unwrap().unwrap().revoked);
     assert!(!device(&other_device).await.unwrap().unwrap().revoked);
+}
+
+#[tokio::test]
+async fn a_refresh_whose_answer_got_lost_is_answered_again() {
+    let node = Running::start().await;
+    let first = node.sign_up("ada").await;
+    let body = format!(r#"{{"refresh_token":{}}}"#, first["refresh_token"]);
+    let lost = node.post("/v1/refresh", &body).await.json();
+    let again = node.post("/v1/refresh", &body).await.json();
+    assert_eq!(again["refresh_token"], lost["refresh_token"]);
+    assert_eq!(again["device"], first["device"]);
+    let next = format!(r#"{{"refresh_token":{}}}"#, again["refresh_token"]);
+    assert_eq!(node.post("/v1/refresh", &next).await.status, 200);
 }
 
 #[tokio::test]
@@ -212,7 +226,7 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
     }
     let answer = node.get("/v1/signup").await;
     assert_eq!(answer.error(), (405, "WrongMethod".to_owned()));
-    assert_eq!(answer.header("allow"), Some("POST"));
+    assert_eq!(answer.header("allow"), Some("GET, POST, PATCH, DELETE"));
     let answer = node.post("/healthz", "{}").await;
     assert_eq!(answer.error(), (405, "WrongMethod".to_owned()));
     assert_eq!(answer.header("allow"), Some("GET,HEAD"));

@@ -5,6 +5,7 @@ use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
 use crate::plan::{Guard, Op, Plan};
 use crate::refresh;
+use crate::revocations;
 use crate::rows::{self, DeviceValue};
 use crate::store::Store;
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use rookery_protocol::{DeviceId, UserId};
 
 /// Most bytes of a device's name.
 pub const MAX_DEVICE_NAME_BYTES: usize = 128;
+
+/// Rows read at once.
+const CHUNK: usize = 256;
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +73,58 @@ impl<E: Engine> Store<E> {
         device: DeviceId,
     ) -> Result<Option<DeviceRow>, ReadError> {
         let row = self.latest().await?.get(&keys::device(user, device)).await?;
-        row.map(|value| {
-            let DeviceValue { name, created_ms, revoked } = rows::decode(&value)?;
-            Ok(DeviceRow { user, device, name: name.to_owned(), created_ms, revoked })
-        })
-        .transpose()
+        row.map(|value| decode(user, device, &value)).transpose()
     }
 
-    /// Revokes a device and removes its refresh tokens, in one commit. Revoking it again changes
-    /// nothing.
+    /// The devices of a user that are not revoked, by id, after one of them: at most `limit`, and
+    /// after which one the next page begins, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn devices(
+        &self,
+        user: UserId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Result<(Vec<DeviceRow>, Option<DeviceId>), ReadError> {
+        let view = self.latest().await?;
+        let end = keys::prefix_end(&keys::devices(user));
+        let mut from = match after {
+            Some(device) => keys::successor(&keys::device(user, device)),
+            None => own(keys::devices(user)),
+        };
+        let mut found = Vec::new();
+        loop {
+            let rows = view.range(&from, &end, CHUNK, false).await?;
+            for (key, value) in &rows {
+                let device = decode(user, DeviceId(keys::last_id(key, "device")?), value)?;
+                if device.revoked {
+                    continue;
+                }
+                if found.len() >= limit {
+                    let next = found.last().map(|device: &DeviceRow| device.device);
+                    return Ok((found, next));
+                }
+                found.push(device);
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == CHUNK => from = keys::successor(last),
+                _ => return Ok((found, None)),
+            }
+        }
+    }
+
+    /// Revokes a device at `now_ms` (Unix milliseconds), removes its refresh tokens and logs the
+    /// revocation for the other nodes, in one commit. Revoking it again changes nothing.
     ///
     /// # Errors
     /// [`StoreError::UnknownUser`] when there is no such device, and those of any commit.
-    pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<(), StoreError> {
+    pub async fn revoke_device(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;
@@ -92,7 +135,8 @@ impl<E: Engine> Store<E> {
             if held.revoked && family.known.is_none() {
                 return Ok(());
             }
-            let plan = attempts.read(revocation(&held, row, family))?;
+            let log = revocations::logged(user, device, now_ms);
+            let plan = attempts.read(revocation(&held, row, family, log))?;
             if attempts.settle(self.commit(plan).await)?.is_some() {
                 return Ok(());
             }
@@ -100,11 +144,17 @@ impl<E: Engine> Store<E> {
     }
 }
 
-/// The plan that revokes a device and removes the tokens of its family.
+fn decode(user: UserId, device: DeviceId, value: &[u8]) -> Result<DeviceRow, ReadError> {
+    let DeviceValue { name, created_ms, revoked } = rows::decode(value)?;
+    Ok(DeviceRow { user, device, name: name.to_owned(), created_ms, revoked })
+}
+
+/// The plan that revokes a device, removes the tokens of its family and logs it.
 pub(crate) fn revocation(
     held: &DeviceValue<'_>,
     device: Guard,
     family: Guard,
+    log: Op,
 ) -> Result<Plan, ReadError> {
     let mut ops: Vec<Op> = refresh::hashes(family.known.as_ref())?
         .iter()
@@ -113,5 +163,6 @@ pub(crate) fn revocation(
     let revoked: Bytes = rows::encode(&DeviceValue { revoked: true, ..held.clone() });
     ops.push(Op::Clear { key: family.key.clone() });
     ops.push(Op::Set { key: device.key.clone(), value: revoked });
+    ops.push(log);
     Ok(Plan { guards: vec![device, family], ops })
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Rings when its key may have changed.
 #[derive(Debug)]
@@ -46,18 +46,28 @@ impl Doorbell {
     /// Waits for a ring; at once if it rang since the last one was taken. False: it never will
     /// again.
     pub async fn rung(&mut self) -> bool {
-        poll_fn(|context| {
-            let mut line = lock(&self.line);
-            if std::mem::take(&mut line.rung) {
-                return Poll::Ready(true);
-            }
-            if line.ended {
-                return Poll::Ready(false);
-            }
-            line.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+        poll_fn(|context| self.poll_rung(context)).await
+    }
+
+    /// [`Doorbell::rung`] for who has no task to wait in.
+    pub(crate) fn poll_rung(&mut self, context: &Context<'_>) -> Poll<bool> {
+        let mut line = lock(&self.line);
+        if std::mem::take(&mut line.rung) {
+            return Poll::Ready(true);
+        }
+        if line.ended {
+            return Poll::Ready(false);
+        }
+        line.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        // Nobody is woken any more, and what the waker holds goes now.
+        let waker = lock(&self.line).waker.take();
+        drop(waker);
     }
 }
 

@@ -22,6 +22,7 @@
 //! v    user device                               17  device: name, creation, revoked
 //! t    sha-256 of a refresh token                33  user, device, expiry, used
 //! y    user device                               17  refresh family: newest token hashes
+//! k    stamp(12)                                 13  a device that was revoked: user, device, time
 //! s    user                                       9  last seen: Unix ms; rises
 //! q    user device                               17  inbox cursor it came with, and when
 //! r    conversation                               9  retention of its messages: ms
@@ -29,7 +30,8 @@
 //! L    node                                       9  lease: incarnation, state, counter, addresses
 //! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
-//! K                                               1  signing seed
+//! K                                               1  the installation's secret, its first signing seed
+//! J                                               1  signing keys, once there was another than the first
 //! Z                                               1  a copy into this store that is under way
 //! ```
 //!
@@ -197,6 +199,30 @@ pub fn family(user: UserId, device: DeviceId) -> [u8; 17] {
     pair(b'y', user.0, device.0)
 }
 
+/// Prefix of the log of revoked devices; a row's key ends with its stamp.
+pub const REVOCATIONS: &[u8] = b"k";
+
+/// Key of the revocation at `stamp`.
+#[must_use]
+pub fn revocation(stamp: Stamp) -> [u8; 13] {
+    let mut key = [0; 13];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'k');
+    out.put_slice(&stamp.0);
+    key
+}
+
+/// The stamp that ends a revocation's key.
+///
+/// # Errors
+/// [`ReadError::Damaged`] when the key has another length.
+pub(crate) fn revocation_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
+    match key.last_chunk::<12>() {
+        Some(stamp) if key.len() == 13 => Ok(Stamp(*stamp)),
+        _ => Err(ReadError::Damaged(format!("revocation: its key has {} bytes", key.len()))),
+    }
+}
+
 /// Key of the time a user was last seen.
 #[must_use]
 pub fn last_seen(user: UserId) -> [u8; 9] {
@@ -248,6 +274,8 @@ pub const EPOCH: &[u8] = b"E";
 pub const INSTALLATION: &[u8] = b"I";
 /// Key of the signing seed.
 pub const SIGNING_KEY: &[u8] = b"K";
+/// Key of the signing keys.
+pub const KEY_RING: &[u8] = b"J";
 /// Key of the row that tells of a copy into this store.
 pub const TRANSFER: &[u8] = b"Z";
 
@@ -378,6 +406,7 @@ mod tests {
                 "74cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
             ),
             (hex(family(ANN, DEVICE)), "79000000000000000a000000000000000d"),
+            (hex(revocation(stamp)), "6b000000000000010200030004"),
             (hex(last_seen(ANN)), "73000000000000000a"),
             (hex(device_cursor(ANN, DEVICE)), "71000000000000000a000000000000000d"),
             (hex(retention(CONV)), "721122334455667788"),
@@ -386,6 +415,7 @@ mod tests {
             (hex(EPOCH), "45"),
             (hex(INSTALLATION), "49"),
             (hex(SIGNING_KEY), "4b"),
+            (hex(KEY_RING), "4a"),
             (hex(TRANSFER), "5a"),
         ];
         for (key, wanted) in golden {

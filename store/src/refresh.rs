@@ -4,14 +4,20 @@
 //! them; a used one stays among them so that its second use is noticed (somebody holds a copy) and
 //! takes the device and all of the family down in the same commit.
 //!
+//! An honest device may use a token twice: the answer to its first use got lost on the way. So for a
+//! short while after its use a token may come again, as long as nobody used what replaced it, and
+//! gets the same answer. The caller makes the same new token of the same old one, which is how the
+//! store, knowing hashes alone, can tell.
+//!
 //! Safety: every change of a family guards on the family's row, so two uses of one token can't both
-//! succeed.
+//! replace it.
 
 use crate::devices::revocation;
 use crate::engine::{Engine, ReadError};
 use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
 use crate::plan::{Guard, Op, Plan};
+use crate::revocations;
 use crate::rows::{self, DeviceValue, FamilyRow, RefreshValue};
 use crate::store::Store;
 use bytes::Bytes;
@@ -32,10 +38,25 @@ pub struct RefreshRow {
     pub expires_ms: u64,
 }
 
+/// The use of a refresh token. Times are Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Hash of the token.
+    pub old: [u8; 32],
+    /// Hash of the token that replaces it: always the same one for the same old token.
+    pub new: [u8; 32],
+    /// When.
+    pub now_ms: u64,
+    /// When the new token expires.
+    pub expires_ms: u64,
+    /// For how long, in milliseconds, the old token may come again.
+    pub grace_ms: u64,
+}
+
 /// What the use of a refresh token led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotated {
-    /// The new token replaces it.
+    /// The new token replaces it, now or since a moment ago.
     Ok {
         /// Whose.
         user: UserId,
@@ -60,6 +81,8 @@ enum Use {
     /// Commit this; when it is in doubt and read again, `becomes` is the answer.
     Commit(Plan, Rotated),
     Answer(Rotated),
+    /// The hash of the new token is another's.
+    Taken,
 }
 
 impl<E: Engine> Store<E> {
@@ -69,7 +92,7 @@ impl<E: Engine> Store<E> {
     /// [`StoreError::IdTaken`] when the hash is in use, and those of any commit.
     pub async fn put_refresh(&self, hash: [u8; 32], row: &RefreshRow) -> Result<(), StoreError> {
         let RefreshRow { user, device, expires_ms } = *row;
-        let value = rows::encode(&RefreshValue { user, device, expires_ms, used: false });
+        let value = rows::encode(&RefreshValue { user, device, expires_ms, used_ms: 0 });
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;
@@ -89,41 +112,28 @@ impl<E: Engine> Store<E> {
         }
     }
 
-    /// Uses the token with the hash `old`: marks it used and stores `new` in its place, or finds
-    /// out why not.
+    /// Uses a token: marks it used and stores the new one in its place, or finds out why not.
     ///
     /// # Errors
-    /// [`StoreError::IdTaken`] when the hash `new` is in use, and those of any commit. After
-    /// [`StoreError::Unresolved`] the old token may have been used up.
-    pub async fn rotate_refresh(
-        &self,
-        old: [u8; 32],
-        new: [u8; 32],
-        now_ms: u64,
-        new_expires_ms: u64,
-    ) -> Result<Rotated, StoreError> {
+    /// [`StoreError::IdTaken`] when the hash `new` is that of another family's token, and those of
+    /// any commit. After [`StoreError::Unresolved`] the old token may have been used up.
+    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
         let mut attempts = Attempts::new();
         let mut revoking = None;
         loop {
             attempts.begin()?;
-            let wanted = [own(keys::refresh(&old)), own(keys::refresh(&new))];
+            let wanted = [own(keys::refresh(&rotation.old)), own(keys::refresh(&rotation.new))];
             let [old_row, new_row] = attempts.read(self.known(wanted).await)?;
             let Some(value) = old_row.known.clone() else {
                 return Ok(revoking.unwrap_or(Rotated::Unknown));
             };
             let token = attempts.read(rows::decode::<RefreshValue>(&value))?;
             let RefreshValue { user, device, .. } = token;
-            match &new_row.known {
-                // Nobody else knows the new token: an attempt in doubt has been applied.
-                Some(_) if attempts.in_doubt() => return Ok(Rotated::Ok { user, device }),
-                Some(_) => return Err(StoreError::IdTaken),
-                None => {}
-            }
             let wanted = [own(keys::device(user, device)), own(keys::family(user, device))];
             let [device_row, family] = attempts.read(self.known(wanted).await)?;
             let rows = Rows { token, old_row, new_row, device_row, family };
-            let decided = attempts.read(decide(rows, new, now_ms, new_expires_ms))?;
-            let (plan, becomes) = match decided {
+            let (plan, becomes) = match attempts.read(decide(rows, &rotation))? {
+                Use::Taken => return Err(attempts.or_in_doubt(StoreError::IdTaken)),
                 Use::Answer(answer) => return Ok(revoking.unwrap_or(answer)),
                 Use::Commit(plan, becomes) => (plan, becomes),
             };
@@ -147,7 +157,8 @@ struct Rows {
     family: Guard,
 }
 
-fn decide(rows: Rows, new: [u8; 32], now_ms: u64, expires_ms: u64) -> Result<Use, ReadError> {
+fn decide(rows: Rows, rotation: &Rotation) -> Result<Use, ReadError> {
+    let Rotation { new, now_ms, expires_ms, .. } = *rotation;
     let Rows { token, old_row, new_row, device_row, family } = rows;
     let RefreshValue { user, device, .. } = token;
     let Some(value) = device_row.known.clone() else {
@@ -157,16 +168,23 @@ fn decide(rows: Rows, new: [u8; 32], now_ms: u64, expires_ms: u64) -> Result<Use
     if held.revoked {
         return Ok(Use::Answer(Rotated::Unknown));
     }
-    if token.used {
-        let mut plan = revocation(&held, device_row, family)?;
+    if token.used_ms != 0 {
+        if comes_again(&token, &new_row, rotation)? {
+            return Ok(Use::Answer(Rotated::Ok { user, device }));
+        }
+        let log = revocations::logged(user, device, now_ms);
+        let mut plan = revocation(&held, device_row, family, log)?;
         plan.guards.push(old_row);
         return Ok(Use::Commit(plan, Rotated::Reused { user, device }));
     }
     if token.expires_ms <= now_ms {
         return Ok(Use::Answer(Rotated::Expired));
     }
-    let fresh = RefreshValue { user, device, expires_ms, used: false };
-    let used = RefreshValue { used: true, ..token };
+    if new_row.known.is_some() {
+        return Ok(Use::Taken);
+    }
+    let fresh = RefreshValue { user, device, expires_ms, used_ms: 0 };
+    let used = RefreshValue { used_ms: now_ms.max(1), ..token };
     let mut ops = vec![
         Op::Set { key: old_row.key.clone(), value: rows::encode(&used) },
         Op::Set { key: new_row.key.clone(), value: rows::encode(&fresh) },
@@ -174,6 +192,20 @@ fn decide(rows: Rows, new: [u8; 32], now_ms: u64, expires_ms: u64) -> Result<Use
     join_family(new, &family, &mut ops)?;
     let plan = Plan { guards: vec![old_row, new_row, device_row, family], ops };
     Ok(Use::Commit(plan, Rotated::Ok { user, device }))
+}
+
+/// Whether a used token is used by who never saw the answer: a moment ago it was replaced by this
+/// very token, which nobody has used yet.
+fn comes_again(
+    token: &RefreshValue,
+    new_row: &Guard,
+    rotation: &Rotation,
+) -> Result<bool, ReadError> {
+    let Some(value) = &new_row.known else { return Ok(false) };
+    let new = rows::decode::<RefreshValue>(value)?;
+    let soon = rotation.now_ms <= token.used_ms.saturating_add(rotation.grace_ms);
+    let theirs = (new.user, new.device) == (token.user, token.device);
+    Ok(soon && theirs && new.used_ms == 0 && new.expires_ms > rotation.now_ms)
 }
 
 /// Adds a token to its family; the oldest is forgotten when there are too many.

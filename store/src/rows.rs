@@ -82,12 +82,13 @@ rows! {
     NameRow = "name" { user: UserId }
     /// `v`: a device.
     DeviceValue<'a> = "device" { name: &'a str, created_ms: u64, revoked: bool }
-    /// `t`: a refresh token.
+    /// `t`: a refresh token; `used_ms` is 0 before its use. (It was a truth value once: 1, a
+    /// time long ago, reads as "used" still.)
     RefreshValue = "refresh token" {
         user: UserId,
         device: DeviceId,
         expires_ms: u64,
-        used: bool,
+        used_ms: u64,
     }
     /// `y`: the newest token hashes of a device, oldest first.
     FamilyRow = "refresh family" { hashes: Vec<[u8; 32]> }
@@ -112,10 +113,29 @@ rows! {
     InstallationRow = "installation" { inbox_epoch: u32 }
     /// `K`: seed of the key that signs access tokens.
     SigningRow = "signing key" { seed: [u8; 32] }
+    /// `J`: the keys that sign or signed access tokens, in the order they were made.
+    KeyRingRow = "signing keys" { keys: Vec<KeyRow> }
+    /// `k`: a device that was revoked.
+    RevocationRow = "revocation" { user: UserId, device: DeviceId, time_ms: u64 }
     /// `r`: how long a conversation keeps its messages.
     RetentionRow = "retention" { keep_ms: u64 }
     /// `Z`: how far a copy into this store got, and from where. `phase` is of `transfer`.
     TransferRow<'a> = "transfer" { source: u64, phase: u8, last_key: &'a [u8], rows: u64 }
+}
+
+/// One of the keys of a [`KeyRingRow`].
+#[derive(Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct KeyRow {
+    pub(crate) id: u32,
+    pub(crate) seed: [u8; 32],
+    pub(crate) signs_from_s: u64,
+}
+
+// A seed never reaches a log through `{:?}`.
+impl std::fmt::Debug for KeyRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyRow").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// Most bytes of a message's value beside its body.

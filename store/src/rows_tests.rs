@@ -59,10 +59,20 @@ fn every_value_has_exactly_these_bytes() {
             encode(&DeviceValue { name: "tv", created_ms: 8, revoked: true }),
             "01 027476 08 01".into(),
         ),
-        // version, user, device, expiry, used
+        // version, user, device, expiry, time of its use
         (
-            encode(&RefreshValue { user: USER, device: DEVICE, expires_ms: 6, used: false }),
+            encode(&RefreshValue { user: USER, device: DEVICE, expires_ms: 6, used_ms: 0 }),
             "01 0a 0d 06 00".into(),
+        ),
+        (
+            encode(&RefreshValue { user: USER, device: DEVICE, expires_ms: 6, used_ms: TIME }),
+            "01 0a 0d 06 fd0000000090010000".into(),
+        ),
+        (encode(&RevocationRow { user: USER, device: DEVICE, time_ms: 7 }), "01 0a 0d 07".into()),
+        // version, how many, then of each: id, seed, first second
+        (
+            encode(&KeyRingRow { keys: vec![KeyRow { id: 1, seed: hash, signs_from_s: 9 }] }),
+            format!("01 01 01 {cc} 09"),
         ),
         (encode(&FamilyRow { hashes: vec![hash] }), format!("01 01 {cc}")),
         (encode(&FenceRow { node: 1, incarnation: 2, epoch: 3 }), "01 01 02 03".into()),

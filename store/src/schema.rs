@@ -45,6 +45,7 @@ const fn tag(byte: u8, name: &'static str, key_bytes: usize, travels: Travels) -
 pub const TAGS: &[Tag] = &[
     tag(b'E', "epoch", 1, Travels::Never),
     tag(b'I', "installation", 1, Travels::Never),
+    tag(b'J', "signing keys", 1, Travels::Secret),
     tag(b'K', "signing key", 1, Travels::Secret),
     tag(b'L', "lease", 9, Travels::Never),
     tag(b'Z', "transfer", 1, Travels::Never),
@@ -56,6 +57,7 @@ pub const TAGS: &[Tag] = &[
     tag(b'h', "head", 9, Travels::Always),
     tag(b'i', "inbox pointer", 25, Travels::Never),
     tag(b'j', "inbox floor", 9, Travels::Never),
+    tag(b'k', "revocation", 13, Travels::Never),
     tag(b'm', "message", 17, Travels::Always),
     Tag { byte: b'n', name: "name", travels: Travels::Always, key_bytes: (2, 33) },
     tag(b'p', "member", 17, Travels::Always),
@@ -134,6 +136,7 @@ mod tests {
             keys::device(user, device).into(),
             keys::refresh(&[1; 32]).into(),
             keys::family(user, device).into(),
+            keys::revocation(Stamp::new(Version(1), 0, 0)).into(),
             keys::last_seen(user).into(),
             keys::device_cursor(user, device).into(),
             keys::retention(conv).into(),
@@ -143,6 +146,7 @@ mod tests {
             keys::INSTALLATION.into(),
             keys::SIGNING_KEY.into(),
             keys::TRANSFER.into(),
+            keys::KEY_RING.into(),
         ];
         for key in &built {
             let tag = tag_of(key).unwrap_or_else(|| panic!("{} is not in the table", hex(key)));

@@ -16,4 +16,5 @@ mod shared {
     pub mod limits;
     pub mod loss;
     pub mod support;
+    pub mod watches;
 }

@@ -1,6 +1,6 @@
 //! The three kinds of virtual actors, as a host sees them: keys, messages, how they start. Pure.
 
-use crate::cluster::View;
+use crate::cluster::{NodeId, View};
 use crate::conversation::Conversation;
 use crate::effect::{Effect, QueryResult};
 use crate::message::{ConversationMsg, Envelope, PresenceMsg, SendAnswer, SessionMsg, SessionRef};
@@ -46,6 +46,10 @@ pub trait Kind: Send + Sync + Sized + 'static {
     }
     /// What an actor is told when this view holds, if it belongs elsewhere.
     fn placed(_key: Self::Key, _view: &View) -> Option<Self::Msg> {
+        None
+    }
+    /// The life of a node that an actor belongs to, if it is bound to one.
+    fn life(_key: Self::Key) -> Option<NodeId> {
         None
     }
     /// Who hears, and what, when a message finds its actor paused after panics.
@@ -99,6 +103,10 @@ impl Kind for Sessions {
 
     fn committed(_token: u64, _outcome: Outcome) -> Option<SessionMsg> {
         None
+    }
+
+    fn life(key: SessionRef) -> Option<NodeId> {
+        Some(key.node)
     }
 
     fn lost(key: SessionRef, _actor: &Session, now: Now) -> Vec<Envelope> {

@@ -185,14 +185,17 @@ impl Net {
                 if linked == was {
                     continue;
                 }
-                let notice = if linked {
+                // Without a clock, a peer that is down is quiet at once.
+                let notices = if linked {
                     node.up.insert(peer);
-                    Notice::Up(peer)
+                    vec![Notice::Up(peer)]
                 } else {
                     node.up.remove(&peer);
-                    Notice::Down(peer)
+                    vec![Notice::Down(peer), Notice::Quiet(peer)]
                 };
-                self.calls.push_back(Call::Notice(Arc::clone(&node.on_notice), notice));
+                for notice in notices {
+                    self.calls.push_back(Call::Notice(Arc::clone(&node.on_notice), notice));
+                }
             }
         }
         let lanes: Vec<(NodeKey, NodeKey)> = self.lanes.keys().copied().collect();
@@ -295,6 +298,10 @@ impl LinkOut for LoopbackNode {
         let Some(net) = self.net.upgrade() else { return false };
         lock(&net).nodes.get(&self.own).is_some_and(|node| node.up.contains(&peer))
     }
+
+    fn is_prompt(&self, peer: NodeKey) -> bool {
+        self.is_up(peer)
+    }
 }
 
 #[cfg(test)]
@@ -316,7 +323,9 @@ mod tests {
                 let word = match notice {
                     Notice::Up(_) => "up".to_owned(),
                     Notice::Down(_) => "down".to_owned(),
+                    Notice::Quiet(_) => "quiet".to_owned(),
                     Notice::Lost(_, count) => format!("lost {count}"),
+                    Notice::Failed => "failed".to_owned(),
                 };
                 notices.lock().unwrap().push(word);
             }),
@@ -343,7 +352,7 @@ mod tests {
         net.cut(a.own(), to_b);
         assert_eq!(a.send(to_b, Bytes::from_static(b"2")), Ok(()));
         net.heal(a.own(), to_b);
-        assert_eq!(seen(&log_b), ["up", "1", "down", "up", "2"]);
+        assert_eq!(seen(&log_b), ["up", "1", "down", "quiet", "up", "2"]);
         net.hold(a.own(), to_b);
         assert_eq!(a.send(to_b, Bytes::from_static(b"3")), Ok(()));
         assert_eq!(seen(&log_b), Vec::<String>::new());
@@ -352,6 +361,6 @@ mod tests {
         net.cut(a.own(), to_b);
         assert_eq!(a.send(to_b, Bytes::from_static(b"4")), Ok(()));
         a.set_peers(vec![peer_a]);
-        assert_eq!(seen(&log_a), ["up", "down", "up", "down", "lost 1"]);
+        assert_eq!(seen(&log_a), ["up", "down", "quiet", "up", "down", "quiet", "lost 1"]);
     }
 }

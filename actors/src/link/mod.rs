@@ -128,9 +128,15 @@ pub enum Notice {
     Up(NodeKey),
     /// Silent or disconnected. It may live (and even hear us); what was sent waits for it.
     Down(NodeKey),
+    /// Nothing new was heard of it for a moment ([`peer::QUIET_MS`]), whether it is up or not: an
+    /// answer to what was sent is not in sight. What was sent still waits for it.
+    Quiet(NodeKey),
     /// Given up because the view no longer holds the peer: this many messages that `send` took were
     /// not acknowledged. Some of them may have been handled all the same.
     Lost(NodeKey, u64),
+    /// The links themselves can't go on: all of them are gone, and nothing is taken or handed over
+    /// any more. The node needs new ones, hence another life.
+    Failed,
 }
 
 /// Takes what peers send: who, what. Called in order for each peer; calls for different peers may
@@ -157,4 +163,8 @@ pub trait LinkOut: Send + Sync {
 
     /// Whether a peer is connected and was heard lately.
     fn is_up(&self, peer: NodeKey) -> bool;
+
+    /// Whether an answer of the peer is in sight: it was heard a moment ago, or its link is new.
+    /// What needs an answer soon is better not sent to one that isn't prompt.
+    fn is_prompt(&self, peer: NodeKey) -> bool;
 }

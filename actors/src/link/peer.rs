@@ -19,7 +19,9 @@
 //!
 //! *Life.* Each second a beat is sent, which the peer echoes. If no echo is new for
 //! [`SILENCE_MS`], one of the two directions is dead, and the connection is given up: a black hole,
-//! a frozen peer and a cut in one direction look the same here, on purpose.
+//! a frozen peer and a cut in one direction look the same here, on purpose. Long before that, after
+//! [`QUIET_MS`], the peer is *quiet*: nothing is given up, but whoever waits for an answer is told
+//! that none is in sight.
 
 use super::frame::{self, BATCH_BYTES, Frame, FrameError, Header};
 use super::{LinkRefused, MAX_MESSAGE_BYTES, NodeKey};
@@ -38,6 +40,9 @@ pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 pub const BEAT_MS: u64 = 1_000;
 /// Milliseconds without a new echo after which the peer is unreachable.
 pub const SILENCE_MS: u64 = 5_000;
+/// Milliseconds without a new echo after which a peer is quiet, connected or not: one beat that was
+/// not answered, and half a beat for what a busy machine takes.
+pub const QUIET_MS: u64 = 1_500;
 /// What a message costs beside its bytes, so that empty ones are bounded too.
 pub const MESSAGE_COST: usize = 64;
 
@@ -68,6 +73,8 @@ pub enum Effect {
     Up,
     /// It was up, and isn't.
     Down,
+    /// Nothing new was heard of it for [`QUIET_MS`].
+    Quiet,
     /// End the connection; the link itself has already let it go.
     Disconnect(Why),
 }
@@ -105,6 +112,9 @@ pub struct Link {
     echoed: u64,
     next_beat_ms: u64,
     silent_at_ms: u64,
+    /// When an echo was new last; at first, when the link began.
+    echoed_ms: Option<u64>,
+    quiet: bool,
 }
 
 /// The sending half: what waits, what is in flight.
@@ -147,6 +157,8 @@ impl Link {
             echoed: 0,
             next_beat_ms: 0,
             silent_at_ms: 0,
+            echoed_ms: None,
+            quiet: false,
         }
     }
 
@@ -190,11 +202,18 @@ impl Link {
         self.connection.as_ref().is_some_and(|connection| connection.up)
     }
 
-    /// When [`Input::Tick`] is due at the latest; `None` while there is no connection.
+    /// Whether nothing new was heard of the peer for [`QUIET_MS`]: an answer is not in sight.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// When [`Input::Tick`] is due at the latest; `None` while time changes nothing.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
-        let _ = self.connection.as_ref()?;
-        Some(self.next_beat_ms.min(self.silent_at_ms))
+        let connected = self.connection.as_ref().map(|_| self.next_beat_ms.min(self.silent_at_ms));
+        let quiet = self.echoed_ms.filter(|_| !self.quiet).map(|at| at.saturating_add(QUIET_MS));
+        connected.into_iter().chain(quiet).min()
     }
 
     /// Cost in bytes of what waits or is in flight.
@@ -250,6 +269,8 @@ impl Link {
         if echo > self.echoed {
             self.echoed = echo;
             self.silent_at_ms = now_ms.saturating_add(SILENCE_MS);
+            self.echoed_ms = Some(now_ms);
+            self.quiet = false;
         }
         if let Some(connection) = &mut self.connection
             && !connection.up
@@ -285,6 +306,11 @@ impl Link {
     }
 
     fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let echoed_ms = *self.echoed_ms.get_or_insert(now_ms);
+        if !self.quiet && now_ms >= echoed_ms.saturating_add(QUIET_MS) {
+            self.quiet = true;
+            effects.push(Effect::Quiet);
+        }
         if self.connection.is_none() {
             return;
         }

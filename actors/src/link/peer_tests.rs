@@ -3,7 +3,7 @@
 use super::frame::Frame;
 use super::peer::{
     BATCH_MIN_BYTES, BEAT_MS, EAGER_FRAMES, Effect, Input, Link, MESSAGE_COST, QUEUE_BYTES,
-    SILENCE_MS, WINDOW_BYTES, Why,
+    QUIET_MS, SILENCE_MS, WINDOW_BYTES, Why,
 };
 use super::{LinkRefused, NodeKey};
 use bytes::Bytes;
@@ -19,6 +19,8 @@ struct Node {
     delivered: Vec<Bytes>,
     lost: u64,
     up: bool,
+    /// When it was told that its peer is quiet.
+    quiet_ms: Vec<u64>,
     gave_up: Vec<Why>,
 }
 
@@ -47,6 +49,7 @@ impl World {
             delivered: Vec::new(),
             lost: 0,
             up: false,
+            quiet_ms: Vec::new(),
             gave_up: Vec::new(),
         };
         Self { now_ms: 0, nodes: [node(0), node(1)], pipes: Vec::new() }
@@ -77,6 +80,7 @@ impl World {
                     assert!(node.up);
                     node.up = false;
                 }
+                Effect::Quiet => node.quiet_ms.push(self.now_ms),
                 Effect::Disconnect(why) => {
                     node.joined = None;
                     node.gave_up.push(why);
@@ -234,6 +238,26 @@ fn a_black_hole_and_a_cut_in_either_direction_are_noticed_in_six_seconds() {
 }
 
 #[test]
+fn a_peer_that_is_not_heard_is_quiet_before_it_is_silent_and_prompt_again_when_it_is_heard() {
+    for carried in [None, Some(0), Some(1)] {
+        let (mut world, _) = until_silent(carried);
+        let quiet_ms = world.nodes[0].quiet_ms.clone();
+        assert!(matches!(quiet_ms[..], [at] if at <= QUIET_MS), "{carried:?}: {quiet_ms:?}");
+        assert!(world.nodes[0].link.is_quiet());
+        world.connect();
+        world.settle();
+        assert!(!world.nodes[0].link.is_quiet());
+    }
+    // One that never was connected: somebody may wait for it too.
+    let mut world = World::new();
+    world.pass(0);
+    assert_eq!(world.nodes[0].link.deadline_ms(), Some(QUIET_MS));
+    world.pass(QUIET_MS);
+    assert_eq!(world.nodes[0].quiet_ms, [QUIET_MS]);
+    assert_eq!(world.nodes[0].link.deadline_ms(), None);
+}
+
+#[test]
 fn an_idle_link_stays_up_and_says_little() {
     let mut world = World::connected();
     let mut frames = 0;
@@ -243,6 +267,7 @@ fn an_idle_link_stays_up_and_says_little() {
         world.settle();
     }
     assert!(world.nodes.iter().all(|node| node.up && node.gave_up.is_empty()));
+    assert!(world.nodes.iter().all(|node| node.quiet_ms.is_empty()));
     assert_eq!(frames, 120, "one beat a second from each side; echoes ride on what follows");
     let due = world.nodes[0].link.deadline_ms().unwrap();
     assert!(due > world.now_ms && due <= world.now_ms + BEAT_MS.min(SILENCE_MS));

@@ -35,8 +35,9 @@ use sync::Sync;
 const RECONCILE_MS: u64 = 10_000;
 /// A send without answer for this long makes the session look into the store.
 const SEND_CHECK_MS: u64 = 2_000;
-/// A send without answer for this long is answered with "outcome unknown".
-const SEND_UNKNOWN_MS: u64 = 8_000;
+/// A send without answer for this long is answered with "outcome unknown": an owner answers within
+/// two seconds whatever its store does, and a look into the store found nothing.
+const SEND_UNKNOWN_MS: u64 = 4_000;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.

@@ -92,7 +92,7 @@ impl Session {
         self.sync.wanted |= moved.pull && self.sync.started;
     }
 
-    /// What became of sends to a former owner is not known: their clients ask again.
+    /// What became of sends to a former owner, or to one that is not heard, is not known: their clients ask again.
     pub(super) fn sends_moved(&mut self, slots: &SlotSet, out: &mut Vec<Effect>) {
         let mut lost: Vec<(ClientMsgId, u32)> = self
             .pending
@@ -104,7 +104,7 @@ impl Session {
         lost.sort_unstable();
         for (id, request) in lost {
             self.pending.remove(&id);
-            self.error(request, ErrorCode::OutcomeUnknown, "the conversation has moved", out);
+            self.error(request, ErrorCode::OutcomeUnknown, "its owner was lost", out);
         }
     }
 

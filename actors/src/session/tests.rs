@@ -318,7 +318,7 @@ fn a_send_without_answer_ends_as_unknown() {
     actor.send(1);
     actor.mono_ms = 2_000;
     assert!(pulls(&actor.on(SessionMsg::Wake)), "the answer may be in the store");
-    actor.mono_ms = 8_000;
+    actor.mono_ms = 4_000;
     let effects = actor.on(SessionMsg::Wake);
     assert!(matches!(written(&effects)[..], [ServerFrame::Error(ref error)]
         if error.code == ErrorCode::OutcomeUnknown.code() && error.request == 1));

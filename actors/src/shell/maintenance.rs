@@ -1,13 +1,22 @@
 //! Maintenance: sweeps what retention lets go out of the store, now and then, in small steps.
 //!
-//! Every node does it. Two at once do no harm (see `rookery_store::retention`); each waits a
-//! random part of the interval first, so that they seldom meet. A step is one commit at most of a
-//! few hundred rows, and a pause follows each that removed something: messages go first.
+//! In a cluster one node does it: the one that works for slot [`CHOSEN`], which is as good as any,
+//! and whose place is taken like any other's when it goes. For a moment of a hand-over there may
+//! be two, or none; two at once do no harm (see `rookery_store::retention`). A step is one commit
+//! at most of a few hundred rows, and a pause follows each that removed something: messages go
+//! first.
 
+use super::supervisor::Child;
+use super::system::Shared;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rookery_store::retention::{Policy, Sweep};
-use rookery_store::{Store, StoreError};
+use rookery_store::{Slot, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Who works for this slot sweeps.
+const CHOSEN: Slot = Slot(0);
 
 /// After a step that removed rows.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,7 +54,7 @@ pub(super) struct Tick;
 impl ractor::Message for Tick {}
 
 pub(super) struct State {
-    store: Store,
+    shared: Arc<Shared>,
     maintenance: Maintenance,
     sweep: Option<Sweep>,
     failures: u32,
@@ -54,17 +63,17 @@ pub(super) struct State {
 impl Actor for Maintainer {
     type Msg = Tick;
     type State = State;
-    type Arguments = (Store, Maintenance);
+    type Arguments = (Arc<Shared>, Maintenance);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Tick>,
-        (store, maintenance): (Store, Maintenance),
+        (shared, maintenance): (Arc<Shared>, Maintenance),
     ) -> Result<State, ActorProcessingErr> {
         let mut random = [0];
         getrandom::fill(&mut random)?;
         myself.send_after(maintenance.interval.mul_f64(f64::from(random[0]) / 256.0), || Tick);
-        Ok(State { store, maintenance, sweep: None, failures: 0 })
+        Ok(State { shared, maintenance, sweep: None, failures: 0 })
     }
 
     async fn handle(
@@ -82,9 +91,14 @@ impl Actor for Maintainer {
 impl State {
     /// One step; how long to wait for the next.
     async fn step(&mut self) -> Duration {
+        if !self.shared.may_own(CHOSEN) {
+            // Another node's round begins anew anyway: nothing of this one is worth keeping.
+            self.sweep = None;
+            return self.maintenance.interval;
+        }
         let policy = self.maintenance.policy;
         let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::new(policy, now_ms()));
-        let store = self.store.clone();
+        let store = self.shared.store.clone();
         let runtime = tokio::runtime::Handle::current();
         // Reads may block.
         let stepping = move || {
@@ -98,6 +112,7 @@ impl State {
         match result {
             Ok(None) => {
                 metrics::counter!("rookery_maintenance_rounds_total").increment(1);
+                self.shared.rounds.fetch_add(1, Ordering::Relaxed);
                 self.failures = 0;
                 self.maintenance.interval
             }
@@ -131,6 +146,18 @@ impl State {
         self.failures = 0;
         self.maintenance.interval
     }
+}
+
+/// The maintenance of a node, under supervision.
+pub(super) fn child(shared: &Arc<Shared>, maintenance: Maintenance) -> Child {
+    let shared = Arc::clone(shared);
+    Child::new("maintenance", move |parent| {
+        let arguments = (Arc::clone(&shared), maintenance);
+        Box::pin(async move {
+            let (actor, _) = Maintainer::spawn_linked(None, Maintainer, arguments, parent).await?;
+            Ok(actor.get_cell())
+        })
+    })
 }
 
 fn now_ms() -> u64 {

@@ -131,10 +131,17 @@ impl Outgoing {
         // Answers to what can't be sent are for sessions: they are not answered in turn, so this
         // ends.
         while let Some((node, envelopes)) = self.remote.pop() {
+            let prompt = cluster.is_prompt(node);
             let mut rest = envelopes.as_slice();
             while !rest.is_empty() {
                 let (group, others) = rest.split_at(wire::group(rest));
                 rest = others;
+                if !prompt && group.first().is_some_and(waits_for_an_answer) {
+                    for envelope in group {
+                        self.give_back(shared, envelope, ErrorCode::Moved);
+                    }
+                    continue;
+                }
                 let sent = match wire::encode(header, group) {
                     Some(message) => cluster.send(node, message),
                     None => Err(ErrorCode::Internal),
@@ -148,6 +155,13 @@ impl Outgoing {
             }
         }
     }
+}
+
+/// Whether a client waits for what becomes of this. To a node that isn't heard it is not sent: a
+/// refusal at once is better than an answer when the link is back.
+fn waits_for_an_answer(envelope: &Envelope) -> bool {
+    let Envelope::Conversation(_, msg) = envelope else { return false };
+    matches!(msg, ConversationMsg::Send(_) | ConversationMsg::Mark { .. })
 }
 
 fn again(user: UserId) -> SessionMsg {

@@ -15,7 +15,7 @@ use crate::host::{Host, Kind, Outlet, ReplyTo};
 use crate::message::Envelope;
 use crate::query;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rookery_protocol::ConversationId;
+use rookery_protocol::{CloseCode, ConversationId};
 use rookery_store::{Outcome, Plan, Slot, TakeOver};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -131,6 +131,10 @@ impl<K: Kind> Shard<K> {
         let Self { host, desk, .. } = self;
         match item {
             Item::Tell(key, msg) => host.tell(now, key, msg, None, desk),
+            // The node may have begun another life since it admitted this.
+            Item::Attach(key, _, outbox) if !desk.shared.lives_as(K::life(key)) => {
+                outbox.close(CloseCode::GoingAway);
+            }
             Item::Attach(key, msg, outbox) => host.tell(now, key, msg, Some(outbox), desk),
             Item::Answer(to, result) => host.answered(now, to, result, desk),
             Item::Outcomes(owners, outcomes) => {

@@ -6,6 +6,7 @@
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,22 @@ impl Child {
         Self { name: name.into(), start: Arc::new(start) }
     }
 
+    /// A task as a child: what it runs should never end, and is started again when it does.
+    pub(super) fn task<F, T>(name: &'static str, work: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let work: Work = Arc::new(move || Box::pin(work()));
+        Self::new(name, move |parent| {
+            let work = Arc::clone(&work);
+            Box::pin(async move {
+                let (actor, _) = Task::spawn_linked(None, Task, work, parent).await?;
+                Ok(actor.get_cell())
+            })
+        })
+    }
+
     /// A supervisor of children as a child.
     pub(super) fn supervisor(name: &'static str, children: Vec<Self>) -> Self {
         Self::new(name, move |parent| {
@@ -45,6 +62,61 @@ impl Child {
                 Ok(actor.get_cell())
             })
         })
+    }
+}
+
+type Work = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A task in an actor's clothes, so that it has a supervisor: it fails when the task ends, and
+/// takes the task with it when it is ended.
+struct Task;
+
+/// The task ended.
+struct TaskEnded(String);
+
+// Local: not serializable, so nothing of it is shown to other nodes.
+impl ractor::Message for TaskEnded {}
+
+/// Aborts the task when dropped, however the actor ended.
+struct Running(tokio::task::AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor for Task {
+    type Msg = TaskEnded;
+    type State = Running;
+    type Arguments = Work;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<TaskEnded>,
+        work: Work,
+    ) -> Result<Running, ActorProcessingErr> {
+        let task = tokio::spawn(work());
+        let running = Running(task.abort_handle());
+        tokio::spawn(async move {
+            let why = match task.await {
+                Ok(()) => "it returned".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if myself.cast(TaskEnded(why)).is_err() {
+                tracing::trace!("a task and its actor ended");
+            }
+        });
+        Ok(running)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<TaskEnded>,
+        TaskEnded(why): TaskEnded,
+        _running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        Err(why.into())
     }
 }
 
@@ -211,4 +283,43 @@ fn backoff(restarts: usize) -> Duration {
         Err(_) => 0.25,
     };
     full.mul_f64(1.0 - jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::sync::Notify;
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_returns_is_started_again_and_ends_with_its_supervisor() {
+        let (runs, third) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (counted, started) = (Arc::clone(&runs), Arc::clone(&third));
+        let alive = Arc::new(());
+        let held = Arc::downgrade(&alive);
+        let child = Child::task("work", move || {
+            let (run, started) = (counted.fetch_add(1, Ordering::Relaxed), Arc::clone(&started));
+            let alive = Arc::clone(&alive);
+            async move {
+                match run {
+                    0 => std::panic::resume_unwind(Box::new("a bug")),
+                    1 => {}
+                    _ => {
+                        started.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                }
+                drop(alive);
+            }
+        });
+        let (root, task) = Supervisor::spawn(None, Supervisor, vec![child]).await.unwrap();
+        third.notified().await;
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+        root.get_cell().stop_and_wait(None, None).await.unwrap();
+        task.await.unwrap();
+        // The aborted task lets go of what it held, at the latest when it is next polled.
+        while held.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
 use super::inbox::{Full, Inbox};
-use super::maintenance::{Maintainer, Maintenance};
+use super::maintenance::{self, Maintenance};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
@@ -21,6 +21,7 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -79,6 +80,8 @@ pub(super) struct Shared {
     pub(super) sessions: Inboxes<Sessions>,
     pub(super) conversations: Inboxes<Conversations>,
     pub(super) presences: Inboxes<Presences>,
+    /// Rounds of maintenance that this node finished.
+    pub(super) rounds: AtomicU64,
     owner: Owner,
     started: Instant,
 }
@@ -210,6 +213,7 @@ impl ActorSystem {
             cluster: config.cluster.map(|cluster| Cluster::new(cluster, config.owner.incarnation)),
             settings: Arc::new(config.settings),
             reads: Semaphore::new(MAX_READS),
+            rounds: AtomicU64::new(0),
             started: Instant::now(),
             sessions: inboxes(shards),
             conversations: inboxes(shards),
@@ -217,7 +221,7 @@ impl ActorSystem {
         });
         // Ended in reverse: connections first, what they rely on last.
         let mut children = vec![
-            maintenance_child(&shared.store, config.maintenance),
+            maintenance::child(&shared, config.maintenance),
             Child::supervisor("presence", shard_children(&shared, &shared.presences)),
             Child::supervisor("conversations", shard_children(&shared, &shared.conversations)),
             Child::supervisor("gateway", shard_children(&shared, &shared.sessions)),
@@ -287,6 +291,12 @@ impl ActorSystem {
         self.view().map_or_else(Vec::new, |view| view.endpoints(user))
     }
 
+    /// How many rounds of maintenance this node finished.
+    #[must_use]
+    pub fn maintenance_rounds(&self) -> u64 {
+        self.shared.rounds.load(Ordering::Relaxed)
+    }
+
     /// The clocks the actors are told.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -339,6 +349,11 @@ impl ActorSystem {
     pub fn end_device(&self, user: UserId, device: DeviceId) {
         self.shared.end_device(user, device);
         self.shared.tell_nodes(&News::EndDevice(user, device));
+    }
+
+    /// Ends every session of a device on this node.
+    pub fn end_device_here(&self, user: UserId, device: DeviceId) {
+        self.shared.end_device(user, device);
     }
 
     /// Leaves placement, hands the actors off, and sends the clients to other nodes, in waves over
@@ -469,17 +484,6 @@ fn weight(msg: &SessionMsg) -> Option<usize> {
         }
         _ => Some(MESSAGE_BYTES),
     }
-}
-
-fn maintenance_child(store: &Store, maintenance: Maintenance) -> Child {
-    let store = store.clone();
-    Child::new("maintenance", move |parent| {
-        let arguments = (store.clone(), maintenance);
-        Box::pin(async move {
-            let (actor, _) = Maintainer::spawn_linked(None, Maintainer, arguments, parent).await?;
-            Ok(actor.get_cell())
-        })
-    })
 }
 
 fn shard_children<K: Kind>(shared: &Arc<Shared>, inboxes: &Inboxes<K>) -> Vec<Child> {

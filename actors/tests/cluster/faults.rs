@@ -6,7 +6,7 @@ use rookery_protocol::client::Watch;
 use rookery_protocol::{ClientFrame, CloseCode, ServerFrame, Status};
 use rookery_store::memory::Fault;
 use rookery_store::{Lease, NodeState, Outcome, Plan};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[test]
 fn after_a_node_was_killed_the_others_serve_everything_and_lost_nothing() {
@@ -84,22 +84,61 @@ fn a_cut_link_costs_answers_and_no_message() {
         .collect();
     world.net.cut(a, b);
     world.net.cut(b, a);
-    // Both nodes reach the store: nobody is declared dead for a link.
+    // Both nodes reach the store: nobody is declared dead for a link. What the other node works
+    // for is refused at once, to be tried again.
+    let cut = Instant::now();
+    let mut refused = 0;
     for (conversation, ann, _) in &mut pairs {
-        ann.send(*conversation, crate::support::message_id(), "into the dark");
+        let request = ann.send(*conversation, crate::support::message_id(), "into the dark");
+        let answer = ann.expect("an answer", |frame| match frame {
+            ServerFrame::Sent(sent) => sent.request == request,
+            ServerFrame::Error(error) => error.request == request && error.retryable,
+            _ => false,
+        });
+        refused += usize::from(matches!(answer, ServerFrame::Error(_)));
     }
+    assert!(refused > 0 && cut.elapsed() < Duration::from_secs(2), "{:?}", cut.elapsed());
     world.net.heal(a, b);
     world.net.heal(b, a);
-    for (conversation, _, bob) in &mut pairs {
-        assert_eq!(bob.messages(*conversation, 1), [(1, "into the dark".to_owned())]);
+    let mut seqs = Vec::new();
+    for (conversation, ann, bob) in &mut pairs {
+        let seq = ann.deliver(*conversation, "in the light");
+        let messages = bob.messages(*conversation, usize::try_from(seq).unwrap());
+        assert_eq!(messages.last().unwrap(), &(seq, "in the light".to_owned()));
+        seqs.push(seq);
     }
     // Vanished without a word: the session looks into the store, the client asks again.
     world.net.drop_next(a, b, 5);
     world.net.drop_next(b, a, 5);
-    for (conversation, ann, bob) in &mut pairs {
-        assert_eq!(ann.deliver(*conversation, "lost and found"), 2);
-        assert_eq!(bob.messages(*conversation, 1), [(2, "lost and found".to_owned())]);
+    for ((conversation, ann, bob), seq) in pairs.iter_mut().zip(seqs) {
+        assert_eq!(ann.deliver(*conversation, "lost and found"), seq + 1);
+        assert_eq!(bob.messages(*conversation, 1), [(seq + 1, "lost and found".to_owned())]);
     }
+}
+
+#[test]
+fn a_send_under_way_when_its_owner_falls_silent_is_answered_within_two_seconds() {
+    let world = World::new();
+    let nodes = world.cluster(2);
+    let (a, b) = (nodes[0].view().me, nodes[1].view().me);
+    let (conversation, ann) = std::iter::repeat_with(|| {
+        let (ann, bob) = (world.user(), world.user());
+        (world.direct(ann, bob), ann)
+    })
+    .find(|(conversation, _)| nodes[1].view().owns_conversation(*conversation))
+    .unwrap();
+    let mut client = Client::new(&nodes[0], ann);
+    // It leaves, and no answer comes back.
+    world.net.hold(a, b);
+    let request = client.send(conversation, crate::support::message_id(), "held up");
+    let sent = Instant::now();
+    world.net.cut(b, a);
+    let answer = client.expect(
+        "an answer",
+        |frame| matches!(frame, ServerFrame::Error(error) if error.request == request),
+    );
+    assert!(matches!(answer, ServerFrame::Error(error) if error.retryable));
+    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
 }
 
 #[test]

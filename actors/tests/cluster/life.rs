@@ -1,10 +1,10 @@
 //! Nodes that come, chat and go in order.
 
-use crate::support::{Client, World};
+use crate::support::{Client, Node, PATIENCE, World};
 use rookery_protocol::client::{Mark, SetTyping, Watch};
 use rookery_protocol::{ClientFrame, CloseCode, MarkKind, ServerFrame, Status};
 use rookery_store::{NodeState, SLOTS, Slot};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn every_slot_has_one_owner_and_all_nodes_agree_who() {
@@ -14,6 +14,37 @@ fn every_slot_has_one_owner_and_all_nodes_agree_who() {
     for slot in (0..SLOTS).map(Slot) {
         assert_eq!(views.iter().filter(|view| view.owns(slot)).count(), 1, "{slot:?}");
     }
+}
+
+#[test]
+fn one_node_does_the_maintenance_and_another_takes_its_place_when_it_goes() {
+    let world = World::new();
+    let mut nodes = world.cluster(3);
+    let wait_for = |nodes: &[Node], what: &str, good: &dyn Fn(&[u64]) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rounds: Vec<u64> = nodes.iter().map(|n| n.system.maintenance_rounds()).collect();
+            if good(&rounds) {
+                return rounds;
+            }
+            assert!(Instant::now() < deadline, "{what}: {rounds:?}");
+            // Other threads' doings: there is nothing to wait on.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // The first was alone for a moment; from now on only one goes on.
+    let before = wait_for(&nodes, "rounds", &|rounds| rounds.iter().any(|n| *n > 0));
+    let chosen = nodes.iter().position(|node| node.view().owns(Slot(0))).unwrap();
+    let goes_on = |rounds: &[u64]| rounds[chosen] >= before[chosen] + 20;
+    let after = wait_for(&nodes, "rounds of the chosen one", &goes_on);
+    for other in (0..3).filter(|n| *n != chosen) {
+        // One may have been under way.
+        assert!(after[other] <= before[other] + 1, "{chosen} of {before:?} {after:?}");
+    }
+    nodes.remove(chosen).kill();
+    let sum = |rounds: &[u64]| rounds.iter().sum::<u64>();
+    let before = sum(&wait_for(&nodes, "two nodes", &|_| true));
+    wait_for(&nodes, "a successor's rounds", &|rounds| sum(rounds) >= before + 5);
 }
 
 #[test]

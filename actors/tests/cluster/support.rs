@@ -96,7 +96,9 @@ impl World {
         change(&mut cluster);
         let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: name.into() };
         let owner = Owner { node: NodeKey::number(name), incarnation: 1_000 + unique() };
-        let maintenance = Maintenance::default();
+        // Often, so that a test sees who does it.
+        let interval = Duration::from_millis(20);
+        let maintenance = Maintenance { interval, ..Maintenance::default() };
         let config =
             SystemConfig { shards: 2, owner, settings, maintenance, cluster: Some(cluster) };
         let system = runtime.block_on(ActorSystem::start(self.store.clone(), config))?;

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use super::socket::{Incoming, Socket};
-use crate::identity::TokenError;
+use crate::identity::{Claims, IdentityError, Standing, TokenError};
 use crate::{AppState, now_ms};
 use bytes::Bytes;
 use rookery_actors::message::Identity;
@@ -10,8 +10,7 @@ use rookery_protocol::client::{Hello, Resume};
 use rookery_protocol::limits::{
     MAX_AGENT_BYTES, MAX_CLIENT_FRAME_BYTES, MAX_TOKEN_BYTES, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES,
 };
-use rookery_protocol::{ClientFrame, CloseCode, DeviceId, ErrorCode, UserId, VERSIONS, frames};
-use rookery_store::ReadError;
+use rookery_protocol::{ClientFrame, CloseCode, ErrorCode, VERSIONS, frames};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -129,12 +128,12 @@ async fn admit(state: &AppState, hello: Hello) -> Result<Admitted, Refusal> {
         return Err(Refusal::protocol(ErrorCode::BadField, "the agent is too long"));
     }
     let claims = verify(state, &hello.token).map_err(refused_token)?;
-    let name = match timeout(STORE_PATIENCE, known(state, claims.user, claims.device)).await {
-        Ok(Ok(Known::Good(name))) => name,
-        Ok(Ok(Known::Revoked)) => return Err(revoked()),
-        Ok(Ok(Known::Unknown)) => return Err(refused_token(TokenError::Bad)),
+    let name = match timeout(STORE_PATIENCE, standing(state, &claims)).await {
+        Ok(Ok(Standing::Good(name))) => name,
+        Ok(Ok(Standing::Revoked)) => return Err(revoked()),
+        Ok(Ok(Standing::Unknown)) => return Err(refused_token(TokenError::Bad)),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "a hello could not be checked");
+            tracing::warn!(?error, "a hello could not be checked");
             return Err(no_store());
         }
         Err(_) => return Err(no_store()),
@@ -150,7 +149,7 @@ async fn admit(state: &AppState, hello: Hello) -> Result<Admitted, Refusal> {
 }
 
 /// What a token says, if it is good now.
-pub(crate) fn verify(state: &AppState, token: &str) -> Result<crate::identity::Claims, TokenError> {
+pub(crate) fn verify(state: &AppState, token: &str) -> Result<Claims, TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::Bad);
     }
@@ -179,33 +178,9 @@ fn no_store() -> Refusal {
     Refusal::new(ErrorCode::StoreUnavailable, CloseCode::Internal, "the store did not answer")
 }
 
-/// What the store knows of a token's user and device.
-enum Known {
-    /// Both are there: the user's name.
-    Good(String),
-    /// The device was revoked.
-    Revoked,
-    /// The account or the device is not there.
-    Unknown,
-}
-
-/// Asks the store; on a blocking thread when its reads do I/O while they are polled.
-async fn known(state: &AppState, user: UserId, device: DeviceId) -> Result<Known, ReadError> {
-    let gone = |what: &str| ReadError::Unavailable(what.to_owned());
-    let _place = state.gateway.reads.acquire().await.map_err(|_| gone("the gateway has ended"))?;
-    let store = state.store.clone();
-    let asking = async move {
-        match store.device(user, device).await? {
-            Some(row) if row.revoked => return Ok(Known::Revoked),
-            Some(_) => {}
-            None => return Ok(Known::Unknown),
-        }
-        Ok(store.account(user).await?.map_or(Known::Unknown, |account| Known::Good(account.name)))
-    };
-    if !state.store.reads_block() {
-        return asking.await;
-    }
-    let runtime = tokio::runtime::Handle::current();
-    let answer = tokio::task::spawn_blocking(move || runtime.block_on(asking)).await;
-    answer.map_err(|_| gone("a read panicked"))?
+/// What the store says of a token's device, within the bound of reads.
+async fn standing(state: &AppState, claims: &Claims) -> Result<Standing, IdentityError> {
+    let place = state.gateway.reads.acquire().await;
+    let _place = place.map_err(|_| IdentityError::StoreUnavailable)?;
+    state.identity.standing(claims.user, claims.device).await
 }

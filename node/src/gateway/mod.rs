@@ -14,6 +14,7 @@
 //! store, for a sign of life, for the client to take what is written, for it to close.
 
 mod connection;
+mod follow;
 mod hello;
 mod meters;
 mod refusal;
@@ -21,6 +22,7 @@ mod revoked;
 mod socket;
 mod upgrade;
 
+pub(crate) use follow::follow_revocations;
 pub use upgrade::upgrade;
 
 use crate::cluster;
@@ -145,6 +147,12 @@ impl Gateway {
         // of the two.
         self.revoked.mark(user, device);
         self.system.end_device(user, device);
+    }
+
+    /// Closes the connections that a device has here: another node revoked it, and all were told.
+    fn revoked_elsewhere(&self, user: UserId, device: DeviceId) {
+        self.revoked.mark(user, device);
+        self.system.end_device_here(user, device);
     }
 
     /// The actors.

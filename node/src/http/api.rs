@@ -1,15 +1,14 @@
 //! The routes under /v1 that turn a name and a password into tokens.
 
 use super::accept::Peer;
-use super::body;
 use super::error::{ApiError, ErrorCode};
+use super::{bearer, body};
+use crate::AppState;
 use crate::identity::Credentials;
-use crate::{AppState, now_ms};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::{Extension, Json};
 use rookery_protocol::UserId;
-use rookery_protocol::limits::MAX_TOKEN_BYTES;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,18 +129,7 @@ pub(super) async fn discover(
     State(state): State<Arc<AppState>>,
     headers: HeaderMap,
 ) -> Result<Json<Discovered>, ApiError> {
-    let bearer = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    let user = match bearer {
-        None => None,
-        Some(bearer) => {
-            let token =
-                bearer.strip_prefix("Bearer ").filter(|token| token.len() <= MAX_TOKEN_BYTES);
-            let claims =
-                token.and_then(|token| state.identity.tokens().verify(token, now_ms() / 1000).ok());
-            let bad = || ApiError::new(ErrorCode::BadToken, "the access token is not good");
-            Some(claims.ok_or_else(bad)?.user)
-        }
-    };
+    let user = bearer::claims(&state, &headers)?.map(|claims| claims.user);
     let endpoints = endpoints(&state, user, websocket_url(&headers, &state));
     let websocket = endpoints.first().cloned().unwrap_or_default();
     Ok(Json(Discovered { websocket, endpoints }))

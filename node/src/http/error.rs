@@ -26,6 +26,8 @@ pub enum ErrorCode {
     WrongCredentials,
     /// The token is not good.
     BadToken,
+    /// The access token was good once.
+    TokenExpired,
     /// The page that asks comes from an origin that isn't allowed.
     ForeignOrigin,
     /// Too many attempts from this address.
@@ -62,6 +64,7 @@ impl ErrorCode {
             Self::SignUpClosed => "SignUpClosed",
             Self::WrongCredentials => "WrongCredentials",
             Self::BadToken => "BadToken",
+            Self::TokenExpired => "TokenExpired",
             Self::ForeignOrigin => "ForeignOrigin",
             Self::RateLimited => "RateLimited",
             Self::Busy => "Busy",
@@ -83,7 +86,9 @@ impl ErrorCode {
             Self::BadRequest | Self::BadName | Self::BadPassword => StatusCode::BAD_REQUEST,
             Self::NameTaken => StatusCode::CONFLICT,
             Self::SignUpClosed | Self::ForeignOrigin => StatusCode::FORBIDDEN,
-            Self::WrongCredentials | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::WrongCredentials | Self::BadToken | Self::TokenExpired => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -144,6 +149,7 @@ impl From<IdentityError> for ApiError {
                 (ErrorCode::WrongCredentials, "name and password don't fit")
             }
             IdentityError::BadToken => (ErrorCode::BadToken, "log in again"),
+            IdentityError::NotFound => (ErrorCode::NotFound, "there is no such thing"),
             IdentityError::Busy => (ErrorCode::Busy, "too many requests are waiting; retry"),
             IdentityError::StoreUnavailable => (
                 ErrorCode::StoreUnavailable,

@@ -3,6 +3,7 @@
 //! ```text
 //! accept ── every response: security headers, metrics
 //!   |- /v1/signup, /v1/login, /v1/refresh   guard (draining, origin) -> attempts -> identity
+//!   |- /v1/devices                          guard -> bearer -> identity
 //!   |- /v1/discover                         guard -> where to connect
 //!   |- /v1/ws                               guard -> gateway::upgrade
 //!   |- /healthz, /readyz
@@ -12,10 +13,13 @@
 pub mod accept;
 mod api;
 mod assets;
+mod bearer;
 mod body;
+mod devices;
 mod error;
 mod health;
 pub mod origin;
+mod query;
 mod rate;
 
 pub use body::MAX_BODY_BYTES;
@@ -28,7 +32,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use origin::Origin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,6 +63,8 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/signup", post(api::sign_up))
         .route("/v1/login", post(api::log_in))
         .route("/v1/refresh", post(api::refresh))
+        .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/{device}", delete(devices::revoke))
         .route("/v1/discover", get(api::discover))
         .route("/v1/ws", get(gateway::upgrade))
         .method_not_allowed_fallback(wrong_method)
@@ -129,8 +135,8 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
     if preflight {
         for (name, value) in [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-none-match"),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
@@ -158,7 +164,16 @@ async fn observe(request: Request, next: Next) -> Response {
 
 /// A label of few values: paths are whatever strangers send.
 fn route(path: &str) -> &'static str {
-    const ROUTES: [&str; 7] =
-        ["/v1/signup", "/v1/login", "/v1/refresh", "/v1/discover", "/v1/ws", "/healthz", "/readyz"];
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("page")
+    const ROUTES: [&str; 8] = [
+        "/v1/signup",
+        "/v1/login",
+        "/v1/refresh",
+        "/v1/devices",
+        "/v1/discover",
+        "/v1/ws",
+        "/healthz",
+        "/readyz",
+    ];
+    let known = ROUTES.into_iter().find(|route| *route == path);
+    known.unwrap_or_else(|| if path.starts_with("/v1/devices/") { "/v1/devices" } else { "page" })
 }

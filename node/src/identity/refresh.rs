@@ -2,9 +2,14 @@
 //!
 //! A stolen store opens no account with them, and because each is used once, the second use of one
 //! tells that two hold it: then the whole family (the device) is revoked.
+//!
+//! What replaces a token is derived from it with a secret of the installation. So a device that
+//! never saw the answer to its refresh gets the same one again, from any node, although nobody keeps
+//! the token in the clear. Who holds a token but not the secret can't tell what follows it.
 
 use super::hex;
 use super::password::random;
+use aws_lc_rs::hmac;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -31,6 +36,13 @@ impl RefreshToken {
         hex::decode(text).map(Self)
     }
 
+    /// What replaces this token; `None` when the backend fails.
+    #[must_use]
+    pub fn successor(&self, secret: &SuccessionKey) -> Option<Self> {
+        let tag = hmac::sign(&secret.0, &self.0);
+        tag.as_ref().try_into().ok().map(Self)
+    }
+
     /// The text form: 64 digits of hex.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -45,9 +57,39 @@ impl RefreshToken {
     }
 }
 
+/// The secret with which tokens follow from each other.
+pub struct SuccessionKey(hmac::Key);
+
+impl fmt::Debug for SuccessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SuccessionKey(..)")
+    }
+}
+
+impl SuccessionKey {
+    /// Derived from the installation's secret, for this use alone.
+    #[must_use]
+    pub fn of(secret: &[u8; 32]) -> Self {
+        let installation = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let derived = hmac::sign(&installation, b"rookery: refresh tokens follow each other");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_one_successor_that_only_the_secret_tells() {
+        let (ours, theirs) = (SuccessionKey::of(&[1; 32]), SuccessionKey::of(&[2; 32]));
+        let token = RefreshToken::generate().unwrap();
+        let next = token.successor(&ours).unwrap();
+        assert_eq!(token.successor(&SuccessionKey::of(&[1; 32])), Some(next.clone()));
+        assert_ne!(token.successor(&theirs), Some(next.clone()));
+        assert_ne!(next, token);
+        assert_ne!(next.successor(&ours), Some(token));
+    }
 
     #[test]
     fn the_text_form_parses_to_the_same_token() {

@@ -6,6 +6,9 @@
 //! the bare signature check of ed25519-dalek: the format around it costs nothing that counts.
 //! Its backend, aws-lc-rs, is the one TLS will need.
 //!
+//! A token names the key that signed it; keys follow each other (see `key_ring`), and the ring here
+//! is what this node knows of them.
+//!
 //! Safety: the algorithm is pinned, issuer and audience must be ours, all claims must be there.
 //! Times are compared to the `now` that is passed in, with [`LEEWAY_S`].
 
@@ -15,8 +18,10 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rookery_protocol::limits::MAX_TOKEN_BYTES;
 use rookery_protocol::{DeviceId, UserId};
+use rookery_store::SigningKey;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Who signs.
 const ISSUER: &str = "rookery";
@@ -82,11 +87,36 @@ struct Wire {
     exp: u64,
 }
 
-/// Signs and verifies. Cheap to share, never printed.
+/// Signs and verifies. Never printed.
 pub struct Tokens {
+    /// In the order the keys were made; never empty.
+    ring: RwLock<Arc<[Key]>>,
+    rules: Validation,
+}
+
+struct Key {
+    id: u32,
+    signs_from_s: u64,
     sign: EncodingKey,
     verify: DecodingKey,
-    rules: Validation,
+}
+
+impl Key {
+    fn new(key: &SigningKey) -> Result<Self, SigningFailed> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&key.seed).map_err(|_| SigningFailed)?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SigningFailed)?;
+        Ok(Self {
+            id: key.id,
+            signs_from_s: key.signs_from_s,
+            sign: EncodingKey::from_ed_der(pkcs8.as_ref()),
+            verify: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+        })
+    }
+}
+
+fn keys(ring: &[SigningKey]) -> Result<Arc<[Key]>, SigningFailed> {
+    let keys = ring.iter().map(Key::new).collect::<Result<Arc<[Key]>, SigningFailed>>()?;
+    if keys.is_empty() { Err(SigningFailed) } else { Ok(keys) }
 }
 
 impl fmt::Debug for Tokens {
@@ -96,24 +126,40 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// From the installation's Ed25519 seed.
+    /// With the only key of an installation, by its Ed25519 seed.
     ///
     /// # Errors
     /// [`SigningFailed`].
     pub fn new(seed: &[u8; 32]) -> Result<Self, SigningFailed> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| SigningFailed)?;
-        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SigningFailed)?;
+        Self::with(&[SigningKey { id: 0, seed: *seed, signs_from_s: 0 }])
+    }
+
+    /// With these keys, in the order they were made.
+    ///
+    /// # Errors
+    /// [`SigningFailed`], also when there is none.
+    pub fn with(ring: &[SigningKey]) -> Result<Self, SigningFailed> {
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Expiry is checked below, against a clock that tests can set.
         rules.validate_exp = false;
-        Ok(Self {
-            sign: EncodingKey::from_ed_der(pkcs8.as_ref()),
-            verify: DecodingKey::from_ed_der(pair.public_key().as_ref()),
-            rules,
-        })
+        Ok(Self { ring: RwLock::new(keys(ring)?), rules })
+    }
+
+    /// From now on there are these keys.
+    ///
+    /// # Errors
+    /// [`SigningFailed`]; then the former ones stay.
+    pub fn replace(&self, ring: &[SigningKey]) -> Result<(), SigningFailed> {
+        let keys = keys(ring)?;
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn ring(&self) -> Arc<[Key]> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A token for one device of a user.
@@ -129,8 +175,12 @@ impl Tokens {
             iat: claims.issued_s,
             exp: claims.expires_s,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &wire, &self.sign)
-            .map_err(|_| SigningFailed)
+        let ring = self.ring();
+        let due = ring.iter().rev().find(|key| key.signs_from_s <= claims.issued_s);
+        let key = due.or(ring.first()).ok_or(SigningFailed)?;
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key.id.to_string());
+        jsonwebtoken::encode(&header, &wire, &key.sign).map_err(|_| SigningFailed)
     }
 
     /// What the token says, if it is good at `now_s` (Unix seconds).
@@ -141,7 +191,15 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Bad);
         }
-        let wire: Wire = jsonwebtoken::decode(token, &self.verify, &self.rules)
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Bad)?;
+        // Tokens of the first key named none once.
+        let key_id = match header.kid {
+            Some(kid) => kid.parse::<u32>().map_err(|_| TokenError::Bad)?,
+            None => 0,
+        };
+        let ring = self.ring();
+        let key = ring.iter().find(|key| key.id == key_id).ok_or(TokenError::Bad)?;
+        let wire: Wire = jsonwebtoken::decode(token, &key.verify, &self.rules)
             .map_err(|_| TokenError::Bad)?
             .claims;
         if wire.iat > now_s.saturating_add(LEEWAY_S) {
@@ -182,7 +240,7 @@ mod tests {
 
     /// Signs any claims with the installation's own key.
     fn signed(header: &Header, claims: &Value) -> String {
-        jsonwebtoken::encode(header, claims, &tokens().sign).unwrap()
+        jsonwebtoken::encode(header, claims, &tokens().ring()[0].sign).unwrap()
     }
 
     fn claims_with(name: &str, value: Value) -> Value {
@@ -216,6 +274,32 @@ mod tests {
         assert_eq!(verify(NOW - LEEWAY_S), Ok(CLAIMS));
         assert_eq!(verify(NOW - LEEWAY_S - 1), Err(TokenError::Bad));
         assert_eq!(verify(0), Err(TokenError::Bad));
+    }
+
+    #[test]
+    fn keys_follow_each_other_and_a_token_lives_as_long_as_its_key_is_kept() {
+        let key = |id: u32, signs_from_s| {
+            let seed = [u8::try_from(id).unwrap(); 32];
+            SigningKey { id, seed, signs_from_s }
+        };
+        let (one, two, three) = (key(1, 0), key(2, NOW), key(3, NOW + 60));
+        let tokens = Tokens::with(std::slice::from_ref(&one)).unwrap();
+        let first = tokens.issue(CLAIMS).unwrap();
+        tokens.replace(&[one, two.clone(), three]).unwrap();
+        let second = tokens.issue(CLAIMS).unwrap();
+        let later = Claims { issued_s: NOW + 60, ..CLAIMS };
+        let third = tokens.issue(later).unwrap();
+        let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+        assert_eq!([kid(&first), kid(&second), kid(&third)], ["1", "2", "3"]);
+        assert_eq!(tokens.verify(&first, NOW), Ok(CLAIMS));
+        assert_eq!(tokens.verify(&second, NOW), Ok(CLAIMS));
+        assert_eq!(tokens.verify(&third, NOW + 60), Ok(later));
+        tokens.replace(&[two]).unwrap();
+        assert_eq!(tokens.verify(&first, NOW), Err(TokenError::Bad));
+        assert_eq!(tokens.verify(&second, NOW), Ok(CLAIMS));
+        assert_eq!(tokens.verify(&third, NOW), Err(TokenError::Bad), "not known here yet");
+        assert_eq!(tokens.replace(&[]), Err(SigningFailed));
+        assert_eq!(tokens.verify(&second, NOW), Ok(CLAIMS));
     }
 
     #[test]

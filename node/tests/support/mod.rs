@@ -134,3 +134,14 @@ pub async fn read(stream: &mut TcpStream) -> Answer {
     let _reset_or_end = stream.read_to_end(&mut bytes).await;
     Answer::parse(&String::from_utf8(bytes).unwrap())
 }
+
+/// A request that shows an access token; `body` goes as JSON.
+pub fn bearer(method: &str, path: &str, token: &str, body: Option<&str>) -> String {
+    let body = body.unwrap_or_default();
+    let declared = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\n{declared}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

@@ -248,6 +248,8 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'E' => users::epoch(&mut row),
         b'I' => users::installation(&mut row),
         b'K' => users::signing_key(&mut row),
+        b'J' => users::key_ring(&mut row),
+        b'k' => users::revocation(&mut row),
         b'Z' => users::transfer(&mut row),
         _ => Err(Stop::Fault("this version knows the tag but no rule for it".to_owned())),
     }

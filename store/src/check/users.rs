@@ -6,8 +6,8 @@ use crate::inbox::PointerKind;
 use crate::plan::Stamp;
 use crate::refresh::MAX_FAMILY;
 use crate::rows::{
-    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, NameRow,
-    PointerRow, RefreshValue, SigningRow, TransferRow,
+    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, KeyRingRow,
+    NameRow, PointerRow, RefreshValue, RevocationRow, SigningRow, TransferRow,
 };
 use crate::slot::SLOTS;
 use crate::{keys, members, store};
@@ -140,6 +140,25 @@ pub(super) fn installation(row: &mut Parts<'_>) -> Judged {
 
 pub(super) fn signing_key(row: &mut Parts<'_>) -> Judged {
     row.decode::<SigningRow>().map(drop)
+}
+
+pub(super) fn key_ring(row: &mut Parts<'_>) -> Judged {
+    let KeyRingRow { keys } = row.decode()?;
+    must(!keys.is_empty(), || "it holds no key".to_owned())?;
+    let rising = keys.is_sorted_by(|a, b| a.id < b.id && a.signs_from_s <= b.signs_from_s);
+    must(rising, || "its keys are not in the order they were made".to_owned())
+}
+
+/// A device that was revoked; the device may be gone since.
+pub(super) fn revocation(row: &mut Parts<'_>) -> Judged {
+    let RevocationRow { user, device, .. } = row.decode()?;
+    match row.get(keys::device(user, device))? {
+        Some(device) => {
+            let revoked = other::<DeviceValue<'_>>(&device)?.revoked;
+            must(revoked, || "its device is not revoked".to_owned())
+        }
+        None => Ok(()),
+    }
 }
 
 /// A copy that was not finished: what is here is not a whole store.

@@ -12,7 +12,7 @@
 //! LSM has an older version than it tells, confirmed commits are gone, and opening fails instead of
 //! going on without them.
 
-use super::disk::{Disk, Tuning, VersionRow};
+use super::disk::{Disk, Lock, Tuning, VersionRow};
 use super::error::OpenError;
 use super::inspect::inspect;
 use crate::plan::Version;
@@ -82,7 +82,7 @@ fn create_dir(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join("LOCK");
     let failed = |error| OpenError::io(&path, error);
     let mut file = OpenOptions::new()
@@ -105,7 +105,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Builds an empty store beside its place and moves it there, so that a crash leaves none or all.
@@ -154,7 +154,7 @@ fn check_format(store: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the LSM; it panics on some impossible contents, which is damage too.
-fn open_lsm(store: &Path, tuning: &Tuning, lock: Option<File>) -> Result<Disk, OpenError> {
+fn open_lsm(store: &Path, tuning: &Tuning, lock: Option<Lock>) -> Result<Disk, OpenError> {
     let lsm = store.join("lsm");
     match catch_unwind(AssertUnwindSafe(|| Disk::open(&lsm, tuning, lock))) {
         Ok(opened) => opened.map_err(|error| open_error(store, &error)),

@@ -60,12 +60,24 @@ pub(super) struct Disk {
     pub(super) rows: Keyspace,
     database: Database,
     /// Held, not used.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
+}
+
+/// The lock of a data directory. It is given back by an explicit unlock: closing the file is not
+/// enough while a child process that is being spawned holds a copy of its descriptor.
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the directory's lock goes with the last copy of its descriptor");
+        }
+    }
 }
 
 impl Disk {
     /// Opens or creates the LSM in `dir`, which exists.
-    pub(super) fn open(dir: &Path, tuning: &Tuning, lock: Option<File>) -> fjall::Result<Self> {
+    pub(super) fn open(dir: &Path, tuning: &Tuning, lock: Option<Lock>) -> fjall::Result<Self> {
         let database = Database::builder(dir)
             .cache_size(tuning.cache_bytes)
             .max_journaling_size(tuning.journal_bytes)

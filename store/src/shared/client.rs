@@ -1,10 +1,12 @@
 //! The engine a node uses when the store is another process on its machine.
 
 use super::connection::beyond;
+use super::dial::dial;
 use super::link::{Link, unavailable};
 use super::message::{Answer, Request, Submission};
 use super::report::{Part, Report};
 use super::wire;
+use crate::doorbell::Doorbell;
 use crate::engine::{Done, Engine, ReadError, Row, View};
 use crate::plan::{Outcome, Plan, Version};
 use bytes::Bytes;
@@ -147,7 +149,7 @@ impl SharedEngine {
         let until = Instant::now() + config.open_timeout;
         // The first attempts are made here, for their errors.
         loop {
-            match link.connect() {
+            match dial(config) {
                 Ok(probe) => break drop(probe),
                 Err(error @ (ConnectError::OtherVersion { .. } | ConnectError::NoStore(_))) => {
                     return Err(error);
@@ -242,6 +244,10 @@ impl Engine for SharedEngine {
 
     fn reads_block(&self) -> bool {
         false
+    }
+
+    fn doorbell(&self, key: &[u8]) -> Doorbell {
+        self.handle.link.watch(key)
     }
 }
 

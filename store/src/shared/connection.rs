@@ -9,6 +9,7 @@
 use super::message::{Answer, Request};
 use super::outbox::Outbox;
 use super::server::ServerConfig;
+use super::watches::Watching;
 use super::wire::{self, Frames, GREETING_BYTES, SOFT_FRAME_BYTES, Verdict};
 use crate::engine::{Engine, ReadError, Row, View};
 use crate::plan::{Outcome, Version};
@@ -93,6 +94,7 @@ fn read<E: Engine>(
     reads: &SyncSender<Request>,
 ) {
     let mut frames = Frames::default();
+    let mut watching = Watching::new(outbox);
     loop {
         match frames.fill(&mut stream) {
             Ok(0) => return,
@@ -127,6 +129,10 @@ fn read<E: Engine>(
                     };
                     engine.submit(plans, Box::new(done));
                 }
+                Ok(Request::Watch { watch, key }) => {
+                    watching.watch(watch, || engine.doorbell(&key));
+                }
+                Ok(Request::Unwatch { watch }) => watching.unwatch(watch),
                 Ok(read) => {
                     if reads.send(read).is_err() {
                         return;
@@ -162,6 +168,7 @@ struct Snapshots<'a, E: Engine> {
     engine: &'a E,
     config: &'a ServerConfig,
     outbox: &'a Outbox,
+    /// Each with the time of its last use.
     views: HashMap<u64, (E::View, Instant)>,
     swept: Instant,
 }
@@ -200,7 +207,7 @@ impl<'a, E: Engine> Snapshots<'a, E> {
     fn sweep(&mut self) {
         if self.swept.elapsed() >= SWEEP {
             self.swept = Instant::now();
-            self.views.retain(|_, (_, since)| since.elapsed() < self.config.view_life);
+            self.views.retain(|_, (_, used)| used.elapsed() < self.config.view_life);
         }
     }
 
@@ -222,7 +229,10 @@ impl<'a, E: Engine> Snapshots<'a, E> {
                     Ok(Answer::Rows { id, rows, more })
                 }))
             }
-            Request::Ping | Request::Submit { .. } => None,
+            Request::Ping
+            | Request::Submit { .. }
+            | Request::Watch { .. }
+            | Request::Unwatch { .. } => None,
         }
     }
 
@@ -240,15 +250,18 @@ impl<'a, E: Engine> Snapshots<'a, E> {
         }
     }
 
+    /// Reads, which renews the snapshot.
     fn read(
-        &self,
+        &mut self,
         id: u64,
         number: u64,
         read: impl FnOnce(&E::View) -> Result<Answer, ReadError>,
     ) -> Answer {
-        match self.views.get(&number) {
-            Some((view, since)) if since.elapsed() < self.config.view_life => {
-                read(view).unwrap_or_else(|error| Answer::Failed { id, error })
+        match self.views.get_mut(&number) {
+            Some((view, used)) if used.elapsed() < self.config.view_life => {
+                let answer = read(view).unwrap_or_else(|error| Answer::Failed { id, error });
+                *used = Instant::now();
+                answer
             }
             _ => unavailable(id, "the snapshot is too old"),
         }
@@ -258,7 +271,11 @@ impl<'a, E: Engine> Snapshots<'a, E> {
 fn number(request: &Request) -> Option<u64> {
     match request {
         Request::View { id, .. } | Request::Get { id, .. } | Request::Range { id, .. } => Some(*id),
-        Request::Ping | Request::Submit { .. } | Request::Release { .. } => None,
+        Request::Ping
+        | Request::Submit { .. }
+        | Request::Release { .. }
+        | Request::Watch { .. }
+        | Request::Unwatch { .. } => None,
     }
 }
 

@@ -9,16 +9,19 @@
 //! were sent are `Unresolved` and those that were not are `Busy`; reads fail. Receivers are called
 //! outside of the lock.
 
-use super::client::{ConnectError, SharedConfig};
+use super::client::SharedConfig;
+use super::dial::{TICK, dial};
 use super::message::{Answer, Request};
 use super::report::Part;
-use super::wire::{self, Frames, GREETING_BYTES, VERDICT_BYTES, Verdict};
+use super::watches::Watches;
+use super::wire::{self, Frames};
+use crate::doorbell::Doorbell;
 use crate::engine::ReadError;
 use crate::plan::{Outcome, Version};
 use futures_channel::oneshot;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +30,6 @@ use std::time::{Duration, Instant};
 
 /// Most reads under way; a further one fails at once.
 const MAX_READS: usize = 1024;
-/// How often the reading thread looks at the time.
-const TICK: Duration = Duration::from_millis(100);
 /// Shortest and longest pause before connecting again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -70,6 +71,7 @@ struct State {
     seen: Version,
     /// Why the engine behind the server takes no commits, as it said last.
     engine_trouble: Option<String>,
+    watches: Watches,
 }
 
 #[derive(Default)]
@@ -154,6 +156,22 @@ impl Link {
         }
     }
 
+    /// A doorbell for a key, rung by this and every later connection.
+    pub(super) fn watch(&self, key: &[u8]) -> Doorbell {
+        let number = self.number();
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Closed) {
+            return Doorbell::ended();
+        }
+        let (doorbell, request) = state.watches.hang(number, key);
+        if matches!(state.phase, Phase::Up) {
+            state.queue.push_back((0, request.encode()));
+        }
+        drop(state);
+        self.changed.notify_all();
+        doorbell
+    }
+
     /// The greatest version the server told.
     pub(super) fn seen(&self) -> Version {
         self.lock().seen
@@ -182,7 +200,7 @@ impl Link {
     pub(super) fn run(self: Arc<Self>) {
         let mut pause = PAUSE.0;
         while !self.is_closed() {
-            match self.connect() {
+            match dial(&self.config) {
                 Ok(stream) => {
                     let since = Instant::now();
                     let why = self.attend(&stream);
@@ -203,34 +221,6 @@ impl Link {
         }
     }
 
-    /// Connects and exchanges greetings.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub(super) fn connect(&self) -> Result<UnixStream, ConnectError> {
-        let path = &self.config.socket;
-        let failed = |source| ConnectError::Unreachable { socket: path.clone(), source };
-        let greet = || -> io::Result<(UnixStream, [u8; VERDICT_BYTES])> {
-            let mut stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(self.config.silence))?;
-            stream.set_write_timeout(Some(self.config.silence))?;
-            let mut verdict = [0; VERDICT_BYTES];
-            stream.write_all(&wire::greeting(wire::VERSION))?;
-            stream.read_exact(&mut verdict)?;
-            stream.set_read_timeout(Some(TICK))?;
-            Ok((stream, verdict))
-        };
-        let (stream, greeting) = greet().map_err(failed)?;
-        let [.., code] = greeting;
-        let version = greeting.first_chunk::<GREETING_BYTES>().and_then(|g| wire::greeted(g));
-        match (version, Verdict::of_code(code)) {
-            (Some(_), Some(Verdict::Welcome)) => Ok(stream),
-            (Some(_), Some(Verdict::Full)) => Err(ConnectError::Full(path.clone())),
-            (Some(theirs), _) => Err(ConnectError::OtherVersion { socket: path.clone(), theirs }),
-            (None, _) => Err(ConnectError::NoStore(path.clone())),
-        }
-    }
-
     /// Works on a connection until it is lost; says why.
     fn attend(self: &Arc<Self>, stream: &UnixStream) -> String {
         let generation = {
@@ -244,6 +234,8 @@ impl Link {
             }
             state.generation += 1;
             state.phase = Phase::Up;
+            let again = state.watches.again();
+            state.queue.extend(again.into_iter().map(|request| (0, request.encode())));
             state.generation
         };
         self.changed.notify_all();
@@ -345,7 +337,7 @@ impl Link {
 
     fn answered(&self, answer: Answer) {
         let id = match &answer {
-            Answer::Pong { .. } => 0,
+            Answer::Pong { .. } | Answer::Rung { .. } => 0,
             Answer::Outcomes { id, .. }
             | Answer::View { id, .. }
             | Answer::Values { id, .. }
@@ -353,9 +345,15 @@ impl Link {
             | Answer::Failed { id, .. } => *id,
         };
         let mut state = self.lock();
-        if let Answer::Pong { trouble } = answer {
-            state.engine_trouble = trouble;
-            return;
+        match answer {
+            Answer::Pong { trouble } => return state.engine_trouble = trouble,
+            Answer::Rung { watch, ended } => {
+                let unheard = state.watches.rung(watch, ended);
+                state.queue.extend(unheard.map(|request| (0, request.encode())));
+                drop(state);
+                return self.changed.notify_all();
+            }
+            _ => {}
         }
         state.note(&answer);
         let pending = state.take(id);
@@ -390,6 +388,9 @@ impl Link {
     /// Ends the connection, if there is one, and answers everything that waits.
     fn lose(&self, phase: Phase) {
         let mut state = self.lock();
+        if matches!(phase, Phase::Closed) {
+            state.watches = Watches::default();
+        }
         if !matches!(state.phase, Phase::Closed) {
             state.phase = phase;
         }

@@ -21,6 +21,10 @@ pub(super) enum Request {
     Get { id: u64, view: u64, keys: Vec<Bytes> },
     /// Reads a range of a snapshot.
     Range { id: u64, view: u64, from: Bytes, to: Bytes, limit: u64, reverse: bool },
+    /// Asks for rings when a key may have changed; answered by every ring, and not otherwise.
+    Watch { watch: u64, key: Bytes },
+    /// Ends that; not answered.
+    Unwatch { watch: u64 },
 }
 
 /// What the server answers.
@@ -38,6 +42,8 @@ pub(super) enum Answer {
     Rows { id: u64, rows: Vec<Row>, more: bool },
     /// A read failed.
     Failed { id: u64, error: ReadError },
+    /// The key of a watch may have changed; `ended`: it will not ring again.
+    Rung { watch: u64, ended: bool },
 }
 
 mod kind {
@@ -47,12 +53,15 @@ mod kind {
     pub(super) const RELEASE: u8 = 4;
     pub(super) const GET: u8 = 5;
     pub(super) const RANGE: u8 = 6;
+    pub(super) const WATCH: u8 = 7;
+    pub(super) const UNWATCH: u8 = 8;
     pub(super) const PONG: u8 = 65;
     pub(super) const OUTCOMES: u8 = 66;
     pub(super) const VIEWED: u8 = 67;
     pub(super) const VALUES: u8 = 68;
     pub(super) const ROWS: u8 = 69;
     pub(super) const FAILED: u8 = 70;
+    pub(super) const RUNG: u8 = 71;
 }
 
 /// A `Submit` frame that is filled plan by plan.
@@ -159,6 +168,17 @@ impl Request {
                 writer.bytes(to);
                 writer.finish()
             }
+            Self::Watch { watch, key } => {
+                let mut writer = Writer::new(kind::WATCH);
+                writer.u64(*watch);
+                writer.bytes(key);
+                writer.finish()
+            }
+            Self::Unwatch { watch } => {
+                let mut writer = Writer::new(kind::UNWATCH);
+                writer.u64(*watch);
+                writer.finish()
+            }
         }
     }
 
@@ -188,6 +208,8 @@ impl Request {
                 let (from, to) = (reader.bytes()?, reader.bytes()?);
                 Self::Range { id, view, from, to, limit, reverse }
             }
+            kind::WATCH => Self::Watch { watch: reader.u64()?, key: reader.bytes()? },
+            kind::UNWATCH => Self::Unwatch { watch: reader.u64()? },
             _ => return Err(Malformed("unknown request")),
         };
         reader.end(request)
@@ -248,6 +270,11 @@ impl Answer {
                 writer.bytes(text.as_bytes());
                 writer.finish()
             }
+            Self::Rung { watch, ended } => {
+                let mut writer = numbered(kind::RUNG, watch);
+                writer.bytes.push(u8::from(*ended));
+                writer.finish()
+            }
         }
     }
 
@@ -285,6 +312,7 @@ impl Answer {
                 };
                 Self::Failed { id, error }
             }
+            kind::RUNG => Self::Rung { watch: reader.u64()?, ended: reader.flag()? },
             _ => return Err(Malformed("unknown answer")),
         };
         reader.end(answer)

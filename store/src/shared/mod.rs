@@ -7,6 +7,7 @@
 //! SharedEngine  client: plans and reads           server      socket, accept, end
 //!   link        what waits, reconnecting          connection  one client: three threads
 //!   report      outcomes of a submission's parts  outbox      answers on their way, bounded
+//!   dial        connecting          watches       doorbells, both ends of them
 //!         wire: greeting, frames     message: what they say     codec: its parts
 //! ```
 //!
@@ -19,8 +20,9 @@
 //! Safety
 //! - A plan is `Busy` only if its frame was never begun to be written, or the server said so; once
 //!   begun and not answered it is `Unresolved`, because it may have been applied or still be.
-//! - A snapshot lives in the server, belongs to one connection and ends with it, or after
-//!   [`ServerConfig::view_life`]: reads on it then fail, they never answer from a later one.
+//! - A snapshot lives in the server, belongs to one connection and ends with it, or when it was not
+//!   read from for [`ServerConfig::view_life`]: reads on it then fail, they never answer from a later
+//!   one. So a backup may take as long as it goes on reading.
 //!
 //! Liveness
 //! - A server that says nothing for [`SharedConfig::silence`] is taken for gone, one that keeps a
@@ -35,11 +37,13 @@
 mod client;
 mod codec;
 mod connection;
+mod dial;
 mod link;
 mod message;
 mod outbox;
 mod report;
 mod server;
+mod watches;
 mod wire;
 #[cfg(test)]
 mod wire_tests;

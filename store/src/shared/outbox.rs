@@ -4,7 +4,8 @@
 //! written, so outcomes (which must be taken whenever they come) are bounded by them; for any
 //! other answer the connection waits for room first and thereby stops reading.
 
-use std::collections::VecDeque;
+use super::message::Answer;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct State {
     frames: VecDeque<(Vec<u8>, usize)>,
+    /// Watches that rang since the last frames were taken, and whether they have ended.
+    rung: BTreeMap<u64, bool>,
     /// Of frames that wait or are being written.
     bytes: usize,
     /// Of plans whose answers are not yet written.
@@ -58,6 +61,16 @@ impl Outbox {
         self.changed.notify_all();
     }
 
+    /// Adds the ring of a watch. A watch has one that waits, so that rings are bounded.
+    pub(super) fn ring(&self, watch: u64, ended: bool) {
+        let mut state = self.lock();
+        if !state.broken {
+            *state.rung.entry(watch).or_default() |= ended;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Waits until there is room for an answer. False: no answer can be written any more.
     pub(super) fn wait_room(&self) -> bool {
         let full = |state: &mut State| state.bytes > self.answer_bytes && !state.broken;
@@ -68,13 +81,17 @@ impl Outbox {
     /// Waits for frames and moves them all into `into`, one behind the other; says the bytes of
     /// plans they answer. `None`: there are none and there won't be.
     pub(super) fn take(&self, into: &mut Vec<u8>) -> Option<usize> {
-        let empty = |state: &mut State| state.frames.is_empty() && !state.closed && !state.broken;
+        let nothing = |state: &State| state.frames.is_empty() && state.rung.is_empty();
+        let empty = |state: &mut State| nothing(state) && !state.closed && !state.broken;
         let waited = self.changed.wait_while(self.lock(), empty);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.broken || state.frames.is_empty() {
+        if state.broken || nothing(&state) {
             return None;
         }
         let mut plans = 0;
+        for (watch, ended) in std::mem::take(&mut state.rung) {
+            into.extend_from_slice(&Answer::Rung { watch, ended }.encode());
+        }
         for (frame, answered) in state.frames.drain(..) {
             into.extend_from_slice(&frame);
             plans += answered;

@@ -32,7 +32,8 @@ pub struct ServerConfig {
     pub answer_bytes: usize,
     /// Most snapshots of one client.
     pub views: usize,
-    /// Longest life of a snapshot: it keeps old rows from being compacted away.
+    /// How long a snapshot lives after it was last read from: it keeps old rows from being compacted
+    /// away.
     pub view_life: Duration,
     /// Longest time a client may take no answers, or say nothing at its start.
     pub write_timeout: Duration,
@@ -59,7 +60,7 @@ impl ServerConfig {
             plan_bytes: 32 << 20,
             answer_bytes: 16 << 20,
             views: 1024,
-            view_life: Duration::from_secs(10),
+            view_life: Duration::from_secs(30),
             write_timeout: Duration::from_secs(5),
             trouble: None,
         }

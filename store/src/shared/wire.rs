@@ -17,7 +17,7 @@ use std::io::{self, Read};
 /// First bytes of both sides.
 pub(super) const MAGIC: [u8; 8] = *b"rkstore\n";
 /// The version this code speaks.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes of the client's greeting.
 pub(super) const GREETING_BYTES: usize = 12;
 /// Bytes of the server's greeting.

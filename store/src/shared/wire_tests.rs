@@ -51,6 +51,8 @@ fn request() -> impl Strategy<Value = Request> {
                 reverse
             }
         ),
+        (any::<u64>(), bytes()).prop_map(|(watch, key)| Request::Watch { watch, key }),
+        any::<u64>().prop_map(|watch| Request::Unwatch { watch }),
     ]
 }
 
@@ -86,6 +88,7 @@ fn answer() -> impl Strategy<Value = Answer> {
             let error = if damaged { ReadError::Damaged(why) } else { ReadError::Unavailable(why) };
             Answer::Failed { id, error }
         }),
+        (any::<u64>(), any::<bool>()).prop_map(|(watch, ended)| Answer::Rung { watch, ended }),
     ]
 }
 

@@ -5,6 +5,8 @@ use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine, Health, OpenError}
 use rookery_store::{Engine, Op, Outcome, View};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 
 fn open(dir: &Path) -> EmbeddedEngine {
@@ -38,6 +40,27 @@ fn every_row_and_the_version_are_there_after_reopening() {
         assert!(version.is_none_or(|version| version < committed));
         version = Some(committed);
     }
+}
+
+#[test]
+fn a_closed_directory_opens_again_while_child_processes_are_being_spawned() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        });
+        for _ in 0..40 {
+            let opened = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path()));
+            if let Err(error) = opened.map(drop) {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{error}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

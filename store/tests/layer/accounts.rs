@@ -14,6 +14,7 @@ on_every_engine! {
     texts_over_their_limit_are_refused
     names_come_in_the_order_asked_for
     a_device_is_created_once_and_revoked_for_good
+    devices_come_in_pages_without_the_revoked_ones
     the_first_signing_key_stays
     last_seen_only_moves_forward
 }
@@ -70,13 +71,30 @@ fn a_device_is_created_once_and_revoked_for_good(store: &Store) {
     assert_eq!(run(store.create_device(&device(1))), Err(StoreError::IdTaken));
     assert_eq!(run(store.device(ANN, DeviceId(1))), Ok(Some(device(1))));
     assert_eq!(run(store.device(BOB, DeviceId(1))), Ok(None));
-    run(store.revoke_device(ANN, DeviceId(1))).unwrap();
-    run(store.revoke_device(ANN, DeviceId(1))).unwrap();
+    run(store.revoke_device(ANN, DeviceId(1), NOW)).unwrap();
+    run(store.revoke_device(ANN, DeviceId(1), NOW)).unwrap();
     let revoked = DeviceRow { revoked: true, ..device(1) };
     assert_eq!(run(store.device(ANN, DeviceId(1))), Ok(Some(revoked)));
     assert_eq!(run(store.create_device(&device(1))), Err(StoreError::IdTaken));
-    let unknown = run(store.revoke_device(ANN, DeviceId(2)));
+    let unknown = run(store.revoke_device(ANN, DeviceId(2), NOW));
     assert_eq!(unknown, Err(StoreError::UnknownUser));
+}
+
+fn devices_come_in_pages_without_the_revoked_ones(store: &Store) {
+    create_users(store);
+    for n in 1..=5 {
+        run(store.create_device(&device(n))).unwrap();
+    }
+    run(store.revoke_device(ANN, DeviceId(2), NOW)).unwrap();
+    let page = |after: Option<u64>, limit| {
+        let (rows, next) = run(store.devices(ANN, after.map(DeviceId), limit)).unwrap();
+        (rows.iter().map(|row| row.device.0).collect::<Vec<_>>(), next.map(|device| device.0))
+    };
+    assert_eq!(page(None, 2), (vec![1, 3], Some(3)));
+    assert_eq!(page(Some(3), 2), (vec![4, 5], None));
+    assert_eq!(page(Some(9), 2), (vec![], None));
+    assert_eq!(page(None, 9), (vec![1, 3, 4, 5], None));
+    assert_eq!(run(store.devices(BOB, None, 9)), Ok((vec![], None)));
 }
 
 fn the_first_signing_key_stays(store: &Store) {
@@ -119,7 +137,7 @@ fn an_outcome_that_got_lost_is_found_out() {
         set_faults(&engine, &[fault]);
         assert_eq!(run(store.create_device(&device(1))), Ok(()), "{fault:?}");
         set_faults(&engine, &[fault]);
-        assert_eq!(run(store.revoke_device(ANN, DeviceId(1))), Ok(()), "{fault:?}");
+        assert_eq!(run(store.revoke_device(ANN, DeviceId(1), NOW)), Ok(()), "{fault:?}");
         set_faults(&engine, &[fault]);
         assert_eq!(run(store.signing_key([1; 32])), Ok([1; 32]), "{fault:?}");
         set_faults(&engine, &[fault]);

@@ -75,9 +75,8 @@ fn a_restored_store_tells_old_cursors_that_they_are_too_far(store: &Store) {
 fn log_ins_come_back_only_on_demand(store: &Store) {
     populate(store);
     let file = file_of(store);
-    let use_token = |target: &Store<MemoryEngine>| {
-        run(target.rotate_refresh([1; 32], [9; 32], NOW, NOW + 9)).unwrap()
-    };
+    let use_token =
+        |target: &Store<MemoryEngine>| run(target.rotate_refresh(rotation(1, 9))).unwrap();
     let target = fresh();
     restore(&target, &file, RestoreOptions::default()).unwrap();
     assert_eq!(use_token(&target), Rotated::Unknown);

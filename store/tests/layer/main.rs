@@ -11,6 +11,8 @@ mod backup;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod concurrent;
+#[cfg(test)]
 mod conversations;
 #[cfg(test)]
 mod damaged;
@@ -32,5 +34,7 @@ mod refresh;
 mod retention;
 #[cfg(test)]
 mod sendable;
+#[cfg(test)]
+mod signing;
 #[cfg(test)]
 mod support;

@@ -50,7 +50,7 @@ fn a_store_moves_with_everything_that_people_keep(target: &Store) {
     assert_eq!(all_rows(&source), before, "the source stays as it was");
     assert_eq!(content(target), content(&source));
     assert_eq!(run(target.signing_key([0; 32])), Ok([7; 32]), "tokens stay good");
-    let token = run(target.rotate_refresh([1; 32], [9; 32], NOW, NOW + 9)).unwrap();
+    let token = run(target.rotate_refresh(rotation(1, 9))).unwrap();
     assert!(matches!(token, Rotated::Ok { .. }), "nobody has to log in: {token:?}");
     let page = run(target.inbox(BOB, Some(end), 10, ANY)).unwrap();
     assert!(matches!(page, InboxPage::TooFar { .. }), "{page:?}");

@@ -1,6 +1,6 @@
 //! Every operation's future can move between the threads of a runtime.
 
-use crate::support::{ANN, ANY, BOB, CONV, NOW, OWNER, account, id};
+use crate::support::{ANN, ANY, BOB, CONV, NOW, OWNER, account, id, rotation};
 use rookery_protocol::{Cursor, DeviceId, Direction};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::{DeviceRow, Plan, RefreshRow, Slot, Stamp, Store};
@@ -38,9 +38,9 @@ fn every_future_is_send_and_the_store_is_sync() {
     send(store.signing_key([0; 32]));
     send(store.create_device(&row));
     send(store.device(ANN, device));
-    send(store.revoke_device(ANN, device));
+    send(store.revoke_device(ANN, device, NOW));
     send(store.put_refresh([0; 32], &refresh));
-    send(store.rotate_refresh([0; 32], [1; 32], NOW, NOW));
+    send(store.rotate_refresh(rotation(0, 1)));
     send(store.set_last_seen(ANN, NOW));
     send(store.last_seen(ANN));
 }

@@ -8,7 +8,8 @@ use rookery_store::memory::{Fault, MemoryEngine};
 use rookery_store::shared::{Server, ServerConfig, SharedConfig, SharedEngine};
 use rookery_store::{
     Account, AnyEngine, Append, DeviceRow, Engine, Fence, MarkUpdate, Op, Outcome, Owner, Plan,
-    ReadError, RefreshRow, Stamp, Store, TakeOver, Version, View, append, history, marks, slot_of,
+    ReadError, RefreshRow, Rotation, Stamp, Store, TakeOver, Version, View, append, history, marks,
+    slot_of,
 };
 use std::collections::VecDeque;
 use std::future::Future;
@@ -257,6 +258,12 @@ pub fn populate<E: Engine>(store: &Store<E>) {
         run(store.set_last_seen(user, NOW)).unwrap();
     }
     run(store.trim_inbox(ANN, Stamp::new(Version(6), 0, 0))).unwrap();
+}
+
+/// The use of token `old`, which becomes `new`.
+pub fn rotation(old: u8, new: u8) -> Rotation {
+    let expires_ms = NOW + 9;
+    Rotation { old: [old; 32], new: [new; 32], now_ms: NOW, expires_ms, grace_ms: 0 }
 }
 
 /// Every row.

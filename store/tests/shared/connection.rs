@@ -1,6 +1,6 @@
 //! Greetings and the socket's file.
 
-use super::support::{Hosted, greeting, until};
+use super::support::{Hosted, VERSION, greeting, until};
 use crate::contract::harness::{apply, set};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::shared::{
@@ -15,7 +15,7 @@ use std::time::Duration;
 fn another_version_is_told_ours_and_let_go() {
     let hosted = Hosted::start();
     let (mut peer, verdict) = hosted.greet(&greeting(7));
-    assert_eq!(verdict[..12], greeting(1));
+    assert_eq!(verdict[..12], greeting(VERSION));
     assert_eq!(verdict[12], 1, "another version");
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "and the end");
     until("it is gone", || hosted.clients() == 0);

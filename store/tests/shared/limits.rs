@@ -3,11 +3,12 @@
 use super::support::{Hosted, PATIENCE, frame, hosted_embedded, start, until, view};
 use crate::contract::harness::{apply, bytes, get, plan, rows, set, submit, wait};
 use bytes::Bytes;
+use rookery_protocol::ConversationId;
 use rookery_store::memory::Fault;
 use rookery_store::shared::{ConnectError, SharedConfig, SharedEngine};
-use rookery_store::{Engine, Op, Outcome, Plan, ReadError, View};
+use rookery_store::{AnyEngine, Engine, Op, Outcome, Plan, ReadError, Store, View, backup, keys};
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn plans_over_the_bytes_in_flight_are_busy_and_there_is_room_again_later() {
@@ -55,14 +56,55 @@ fn snapshots_are_bounded_and_make_room_when_they_are_dropped() {
 }
 
 #[test]
-fn a_snapshot_ends_after_its_life_time() {
-    let hosted = Hosted::with(|config| config.view_life = Duration::from_millis(50));
+fn a_snapshot_that_is_not_read_from_ends() {
+    const LIFE: Duration = Duration::from_millis(200);
+    let hosted = Hosted::with(|config| config.view_life = LIFE);
     let client = hosted.client();
     apply(&client, vec![set("k", "1")]);
     let held = view(&client).unwrap();
-    until("its end", || wait(held.get(b"k")).is_err());
+    std::thread::sleep(2 * LIFE);
     assert!(matches!(wait(held.get(b"k")), Err(ReadError::Unavailable(_))));
+    assert!(matches!(wait(held.get(b"k")), Err(ReadError::Unavailable(_))), "for good");
     assert_eq!(get(&client, "k"), Some(bytes("1")), "a fresh one works");
+}
+
+/// A slow place to write to.
+struct Slow {
+    bytes: Vec<u8>,
+    pause: Duration,
+}
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::thread::sleep(self.pause);
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_backup_may_take_longer_than_a_snapshot_lives_unread() {
+    const LIFE: Duration = Duration::from_millis(1500);
+    let hosted = Hosted::with(|config| config.view_life = LIFE);
+    let client = hosted.client();
+    let message = |seq| Op::Set {
+        key: Bytes::copy_from_slice(&keys::message(ConversationId(1), seq)),
+        value: Bytes::from(vec![b'x'; 300]),
+    };
+    for first in (0..20_000).step_by(1000) {
+        apply(&client, (first..first + 1000).map(message).collect());
+    }
+    let store = Store::new(AnyEngine::from(client));
+    let started = Instant::now();
+    let mut out = Slow { bytes: Vec::new(), pause: LIFE / 8 };
+    let totals = wait(backup::write(&store, &mut out, 1, |_| {})).unwrap();
+    assert!(started.elapsed() > 2 * LIFE, "{:?}", started.elapsed());
+    assert_eq!(totals.total(), 20_000);
+    assert_eq!(backup::verify(&out.bytes[..]).unwrap().1, totals);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Hosted {
 
     /// A peer that has been welcomed.
     pub fn peer(&self) -> UnixStream {
-        let (peer, verdict) = self.greet(&greeting(1));
+        let (peer, verdict) = self.greet(&greeting(VERSION));
         assert_eq!(verdict.last(), Some(&0));
         peer
     }
@@ -89,6 +89,9 @@ pub fn hosted_embedded() -> (EmbeddedEngine, Server, SharedConfig, TempDir) {
     let server = Server::start(engine.clone(), &ServerConfig::new(&socket)).unwrap();
     (engine, server, SharedConfig::new(&socket), dir)
 }
+
+/// The version of the wire.
+pub const VERSION: u32 = 2;
 
 pub fn greeting(version: u32) -> Vec<u8> {
     [&b"rkstore\n"[..], &version.to_le_bytes()].concat()

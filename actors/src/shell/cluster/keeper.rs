@@ -120,6 +120,9 @@ impl Actor for Keeper {
         let core = Membership::new(profile, incarnation, timing);
         let mut keeping = Keeping { shared, core, joining_since_ms: None, lag_ms: 0 };
         keeping.begin().await?;
+        if !fresh {
+            keeping.end_sessions().await;
+        }
         myself.cast(Look)?;
         Ok(keeping)
     }
@@ -180,6 +183,10 @@ impl Keeping {
     /// One look at the store and what follows from it; how long to wait for the next, none when
     /// there will be no next one.
     async fn look(&mut self) -> Result<Option<Duration>, ActorProcessingErr> {
+        if self.cluster()?.links_failed.swap(false, Ordering::Relaxed) {
+            // Started again, the keeper begins another life with other links.
+            return Err("the links can't go on".into());
+        }
         let look_ms = self.cluster()?.config.timing.look_ms();
         let wish = *self.cluster()?.wish.borrow();
         match wish {
@@ -321,6 +328,16 @@ impl Keeping {
         let wish = *cluster.wish.borrow();
         self.core = Membership::new(profile, incarnation, timing);
         self.begin().await?;
+        self.end_sessions().await;
+        if wish == Wish::Leave || matches!(why, Refused::DeclaredDead) {
+            return Ok(AT_ONCE);
+        }
+        Ok(REBIRTH_PAUSE)
+    }
+
+    /// Ends the sessions of the former life. One that was admitted before the view changed, and
+    /// comes to its shard after this, is turned away there: see [`Shared::lives_as`].
+    async fn end_sessions(&self) {
         for inbox in &self.shared.sessions {
             let end = |_, _: &_| Some(SessionMsg::End(CloseCode::GoingAway));
             inbox.push(Item::Each(Arc::new(end)));
@@ -328,10 +345,6 @@ impl Keeping {
         if tokio::time::timeout(ENDING, self.shared.sessions_ended()).await.is_err() {
             tracing::warn!("sessions of the former life did not end in time");
         }
-        if wish == Wish::Leave || matches!(why, Refused::DeclaredDead) {
-            return Ok(AT_ONCE);
-        }
-        Ok(REBIRTH_PAUSE)
     }
 }
 
@@ -340,6 +353,15 @@ fn noticed(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Up(node) => tracing::info!(%node, "a link is up"),
         Notice::Down(node) => tracing::warn!(%node, "a link is down"),
+        Notice::Quiet(node) => {
+            // Whoever waits for an answer of that node asks again rather than wait for the link.
+            let view = cluster.view();
+            let slots = SlotSet::of(|slot| view.owner(slot) == Some(node));
+            if !slots.is_empty() {
+                shared.tell_all_sessions(&SessionMsg::SendsMoved(Arc::new(slots)));
+            }
+        }
+        Notice::Failed => cluster.links_failed.store(true, Ordering::Relaxed),
         Notice::Lost(node, count) => {
             metrics::counter!("rookery_messages_lost_total").increment(count);
             tracing::info!(%node, count, "messages to a node that is gone were given up");

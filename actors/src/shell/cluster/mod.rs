@@ -8,6 +8,7 @@ mod keeper;
 pub(in crate::shell) use keeper::Keeper;
 
 use super::inbox::Full;
+use super::system::Shared;
 use crate::cluster::{NodeId, Phase, Profile, Timing, View};
 use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice, Peer};
 use crate::wire::{self, Header, News, WireError};
@@ -17,7 +18,7 @@ use rookery_protocol::{DeviceId, ErrorCode, UserId};
 use rookery_store::{NodeState, Slot};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -65,6 +66,14 @@ pub(in crate::shell) enum Wish {
     Leave,
 }
 
+impl Shared {
+    /// Whether this node lives that life; nothing is bound to one where there is no cluster.
+    pub(in crate::shell) fn lives_as(&self, life: Option<NodeId>) -> bool {
+        let (Some(life), Some(cluster)) = (life, &self.cluster) else { return true };
+        cluster.view.borrow().me.incarnation == life.0
+    }
+}
+
 /// The cluster as the shards of a node see it.
 pub(in crate::shell) struct Cluster {
     config: ClusterConfig,
@@ -75,6 +84,8 @@ pub(in crate::shell) struct Cluster {
     serves_until_ms: AtomicU64,
     links: RwLock<Option<Arc<dyn LinkOut>>>,
     look: Notify,
+    /// The links of this life can't go on.
+    links_failed: AtomicBool,
     /// Nodes that did not get all hints, and don't know it yet.
     lossy: Mutex<BTreeSet<NodeKey>>,
 }
@@ -90,6 +101,7 @@ impl Cluster {
             serves_until_ms: AtomicU64::new(0),
             links: RwLock::new(None),
             look: Notify::new(),
+            links_failed: AtomicBool::new(false),
             lossy: Mutex::default(),
         }
     }
@@ -201,6 +213,12 @@ impl Cluster {
     pub(in crate::shell) fn is_up(&self, node: NodeKey) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.as_ref().is_some_and(|links| links.is_up(node))
+    }
+
+    /// Whether an answer of a node is in sight.
+    pub(in crate::shell) fn is_prompt(&self, node: NodeKey) -> bool {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().is_some_and(|links| links.is_prompt(node))
     }
 
     /// Whether all active members are linked.

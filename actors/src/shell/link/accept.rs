@@ -61,7 +61,7 @@ impl Drop for Place {
 }
 
 /// Accepts for ever.
-pub(super) async fn accept_loop(core: Arc<Core>, tls: Arc<Tls>, listener: TcpListener) {
+pub(super) async fn accept_loop(core: Arc<Core>, tls: Arc<Tls>, listener: Arc<TcpListener>) {
     let greeted = Greeted::default();
     loop {
         let (socket, address) = match listener.accept().await {

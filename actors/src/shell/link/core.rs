@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct Core {
     server: Mutex<Option<ActorRef<NodeServerMessage>>>,
     routers: Mutex<[u64; ROUTERS]>,
     connections: AtomicU64,
+    /// The links are ended on purpose.
+    pub(super) ending: AtomicBool,
     started: Instant,
 }
 
@@ -56,6 +58,7 @@ impl Core {
             server: Mutex::default(),
             routers: Mutex::new([0; ROUTERS]),
             connections: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             started: Instant::now(),
         }
     }

@@ -6,7 +6,9 @@ use super::peers::PeerLink;
 use super::refusals::Failed;
 use super::tls::{self, Tls};
 use crate::link::greeting::Answer;
+use futures_util::FutureExt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -25,8 +27,11 @@ pub(super) async fn dial_loop(core: Arc<Core>, tls: Arc<Tls>, peer: Arc<PeerLink
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        if let Err(failed) = dial(&core, &tls, &peer).await {
-            core.refusals.tell(&peer.name, &failed);
+        match AssertUnwindSafe(dial(&core, &tls, &peer)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => core.refusals.tell(&peer.name, &failed),
+            // What the attempt held was dropped with it; the next one shares nothing with it.
+            Err(_) => tracing::error!(peer = peer.name, "a dial panicked and is tried again"),
         }
         if began.elapsed() >= LASTED && !peer.is_up() {
             pause = FIRST_PAUSE;

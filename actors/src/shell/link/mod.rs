@@ -3,8 +3,10 @@
 //! ```text
 //! links (one-for-one)
 //! |- router-0, router-1   the only remotable actors: frames come in here
-//! `- sessions             ractor_cluster's NodeServer, one session a connection
-//! tasks: accept, one dial loop a peer with a higher name, ticks
+//! |- sessions             ractor_cluster's NodeServer, one session a connection
+//! |- ticks                the clock of all links
+//! `- accept               the listener; each connection is greeted in a task of its own
+//! tasks: one dial loop a peer with a higher name, which survives what goes wrong in it
 //!
 //! send -> Link (pure, under the peer's lock) -> cast to the peer's router -> session -> TLS -> TCP
 //! TCP -> TLS -> session -> router -> Link -> handler
@@ -45,7 +47,9 @@ use self::core::Core;
 use self::router::{ROUTERS, Router};
 use self::tls::Tls;
 use super::supervisor::{Child, Command, Supervisor};
-use crate::link::{LinkOut, LinkRefused, MAX_MESSAGE_BYTES, NodeKey, OnMessage, OnNotice, Peer};
+use crate::link::{
+    LinkOut, LinkRefused, MAX_MESSAGE_BYTES, NodeKey, Notice, OnMessage, OnNotice, Peer,
+};
 use crate::link::{frame::MAX_FRAME_BYTES, names};
 use bytes::Bytes;
 use ractor::{Actor, ActorRef};
@@ -54,6 +58,7 @@ use ractor_cluster::{IncomingEncryptionMode, NodeServer, NodeServerMessage};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -62,8 +67,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// How often links look at the clock.
-const TICK: Duration = Duration::from_millis(250);
+/// How often links look at the clock: a beat is late by no more than this.
+const TICK: Duration = Duration::from_millis(100);
 /// What ractor_cluster puts around a frame, at most.
 const ENVELOPE_BYTES: usize = 1024;
 
@@ -132,7 +137,6 @@ pub struct Links {
     ended: watch::Receiver<bool>,
     address: SocketAddr,
     runtime: Handle,
-    tasks: Vec<JoinHandle<()>>,
     dials: Mutex<HashMap<NodeKey, JoinHandle<()>>>,
 }
 
@@ -161,22 +165,25 @@ impl Links {
         let listener = TcpListener::bind(listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         let core = Arc::new(Core::new((cluster, name, incarnation), on_message, on_notice));
-        let (root, task) = Supervisor::spawn(None, Supervisor, children(&core))
+        let mut children = children(&core);
+        children.extend(task_children(&core, &tls, listener));
+        let (root, task) = Supervisor::spawn(None, Supervisor, children)
             .await
             .map_err(|error| LinkStartError::Actors(error.to_string()))?;
         let (end, ended) = watch::channel(false);
+        let watched = Arc::clone(&core);
         tokio::spawn(async move {
             if let Err(error) = task.await {
                 tracing::error!(%error, "the links' supervisor panicked");
             }
             end.send_replace(true);
+            if !watched.ending.load(Ordering::Relaxed) {
+                tracing::error!("the links gave up");
+                (watched.on_notice)(Notice::Failed);
+            }
         });
-        let tasks = vec![
-            tokio::spawn(accept::accept_loop(Arc::clone(&core), Arc::clone(&tls), listener)),
-            tokio::spawn(tick_loop(Arc::clone(&core))),
-        ];
         let (runtime, dials) = (Handle::current(), Mutex::default());
-        Ok(Arc::new(Self { core, tls, root, ended, address, runtime, tasks, dials }))
+        Ok(Arc::new(Self { core, tls, root, ended, address, runtime, dials }))
     }
 
     /// Where other nodes connect.
@@ -207,23 +214,19 @@ impl Links {
 
     /// Ends all links at once. What is not acknowledged is given up.
     pub async fn shutdown(&self) {
+        self.core.ending.store(true, Ordering::Relaxed);
         self.set_peers(Vec::new());
-        self.end_tasks();
         if let Err(error) = self.root.get_cell().stop_and_wait(None, None).await {
             tracing::warn!(%error, "the links' actors had ended before");
         }
-    }
-
-    fn end_tasks(&self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Drop for Links {
     fn drop(&mut self) {
         // For who forgot to shut down: nothing of a link may outlive it.
+        self.core.ending.store(true, Ordering::Relaxed);
         self.set_peers(Vec::new());
-        self.end_tasks();
         self.root.stop(None);
     }
 }
@@ -262,6 +265,10 @@ impl LinkOut for Links {
     fn is_up(&self, peer: NodeKey) -> bool {
         self.core.peer(peer).is_some_and(|peer| peer.is_up())
     }
+
+    fn is_prompt(&self, peer: NodeKey) -> bool {
+        self.core.peer(peer).is_some_and(|peer| peer.is_prompt())
+    }
 }
 
 async fn tick_loop(core: Arc<Core>) {
@@ -273,6 +280,18 @@ async fn tick_loop(core: Arc<Core>) {
             peer.tick(&core);
         }
     }
+}
+
+/// What listens outlives what accepts, so that a restart loses no connection.
+fn task_children(core: &Arc<Core>, tls: &Arc<Tls>, listener: TcpListener) -> [Child; 2] {
+    let (ticked, core, tls) = (Arc::clone(core), Arc::clone(core), Arc::clone(tls));
+    let listener = Arc::new(listener);
+    [
+        Child::task("ticks", move || tick_loop(Arc::clone(&ticked))),
+        Child::task("accept", move || {
+            accept::accept_loop(Arc::clone(&core), Arc::clone(&tls), Arc::clone(&listener))
+        }),
+    ]
 }
 
 fn children(core: &Arc<Core>) -> Vec<Child> {

@@ -80,6 +80,10 @@ impl PeerLink {
         self.lock().link.as_ref().is_some_and(Link::is_up)
     }
 
+    pub(super) fn is_prompt(&self) -> bool {
+        self.lock().link.as_ref().is_some_and(|link| !link.is_quiet())
+    }
+
     pub(super) fn waiting_bytes(&self) -> usize {
         self.lock().link.as_ref().map_or(0, Link::waiting_bytes)
     }
@@ -202,6 +206,11 @@ impl PeerLink {
                 Effect::Down => {
                     tracing::warn!(peer = self.name, incarnation = self.incarnation, "link down");
                     news.push_back(News::Notice(Notice::Down(self.key)));
+                }
+                Effect::Quiet => {
+                    tracing::info!(peer = self.name, incarnation = self.incarnation, "peer quiet");
+                    metrics::counter!("rookery_link_quiet_total").increment(1);
+                    news.push_back(News::Notice(Notice::Quiet(self.key)));
                 }
                 Effect::Disconnect(why) => {
                     tracing::warn!(peer = self.name, ?why, "a connection is given up");

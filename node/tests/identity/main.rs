@@ -1,0 +1,12 @@
+//! Who is let in, as clients meet it over HTTP and the wire. One binary, because each costs a link.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
+mod revocation;
+#[path = "../support/mod.rs"]
+mod support;
