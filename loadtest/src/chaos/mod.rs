@@ -135,8 +135,7 @@ pub fn chaos(
     Ok(ChaosReport { seed, nodes, skipped, outcomes, load, remarks, clean })
 }
 
-fn say_outcome(outcome: Option<&Outcome>, say: &mut impl FnMut(&str)) {
-    let Some(outcome) = outcome else { return };
+fn say_outcome(outcome: &Outcome, say: &mut impl FnMut(&str)) {
     let steps: Vec<String> = outcome.steps.iter().map(Step::to_string).collect();
     say(&format!("{}: {}", steps.join(" + "), if outcome.good() { "good" } else { "NOT GOOD" }));
     outcome.violations.iter().for_each(|violation| say(&format!("  {violation}")));
@@ -186,7 +185,7 @@ impl Director<'_> {
         }
         if let Some(episode) = &episode {
             for step in group {
-                figures(*step, episode, before.as_ref(), &mut seen);
+                figures(*step, episode, before.as_deref(), &mut seen);
             }
             seen.figures.push(told("refused for good", episode.failed as f64, "", Some(0.0)));
         }
@@ -278,7 +277,7 @@ impl Director<'_> {
 }
 
 /// The figures of one fault, from what was measured of its episode.
-fn figures(step: Step, episode: &Episode, before: Option<&Box<Episode>>, seen: &mut Seen) {
+fn figures(step: Step, episode: &Episode, before: Option<&Episode>, seen: &mut Seen) {
     let serving = |most| told("serving again, p99 of senders", episode.serving_s(), "s", most);
     let back = || told("acknowledged again, p99 of senders", episode.back_s(), "s", Some(BACK_S));
     let refusal = episode.slowest_refusal_ms as f64 / 1e3;
