@@ -89,6 +89,7 @@ async fn refuse_by_certificate(authority: &Authority, b: &Node) {
             incarnation: 1,
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: files.1.clone(),
+            newest: None,
         };
         let started = Links::start(config, Arc::new(|_, _| ()), Arc::new(|_| ())).await;
         let error = started.expect_err("it must not start");

@@ -31,6 +31,7 @@ async fn routers_that_end_are_found_again_and_a_handler_may_panic() {
         incarnation: 1,
         listen: "127.0.0.1:0".parse().unwrap(),
         tls,
+        newest: None,
     };
     let (message_in, mut messages) = unbounded_channel();
     let on_message = Arc::new(move |_: NodeKey, message: Bytes| {

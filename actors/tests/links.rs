@@ -11,6 +11,7 @@
 mod support;
 
 use bytes::Bytes;
+use rookery_actors::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
 use rookery_actors::link::{LinkOut, LinkRefused, MAX_MESSAGE_BYTES, Notice};
 use std::time::{Duration, Instant};
 use support::proxy::{Cut, Proxy};
@@ -164,4 +165,34 @@ async fn a_full_queue_refuses_and_a_dropped_peer_is_told_lost_and_can_come_back(
         a.send_numbers(b.key(), 10..20);
         b.expect_numbers(10..20).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_the_version_before_is_spoken_to_in_its_version() {
+    let authority = Authority::new("chat");
+    // The lower name dials: one that is newer, and one that is older.
+    let mut newer = Node::start(&authority, "a", 1).await;
+    let mut older = Node::of_version(&authority, "b", OLDEST_VERSION).await;
+    let mut newest = Node::start(&authority, "c", 1).await;
+    let peers = vec![older.peer(), newer.peer(), newest.peer()];
+    for node in [&older, &newer, &newest] {
+        node.links.set_peers(peers.clone());
+        assert!(peers.iter().all(|peer| node.links.speaks(peer.key()) == OLDEST_VERSION));
+    }
+    for (node, others) in [(&mut older, [1, 2]), (&mut newer, [0, 2]), (&mut newest, [0, 1])] {
+        let mut missing = others.map(|n| peers[n].key()).to_vec();
+        while !missing.is_empty() {
+            let notice = node.notices.recv().await.unwrap();
+            missing.retain(|key| notice != Notice::Up(*key));
+        }
+    }
+    for other in [&newer, &newest] {
+        assert_eq!(older.links.speaks(other.key()), OLDEST_VERSION);
+        assert_eq!(other.links.speaks(older.key()), OLDEST_VERSION);
+    }
+    assert_eq!(newer.links.speaks(newest.key()), NEWEST_VERSION);
+    older.links.send(newer.key(), Bytes::from_static(b"up")).unwrap();
+    assert_eq!(newer.message().await, "up");
+    newer.links.send(older.key(), Bytes::from_static(b"down")).unwrap();
+    assert_eq!(older.message().await, "down");
 }

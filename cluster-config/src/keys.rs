@@ -105,6 +105,12 @@ pub static KEYS: &[Key] = &[
     whole("http.body_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
         c.http.body_timeout_ms = v;
     }),
+    text("http.tls_certificate", "\"\", or the path of a PEM file", |c, v| {
+        put(&mut c.http.tls_certificate, optional(v, path))
+    }),
+    text("http.tls_key", "\"\", or the path of a PEM file", |c, v| {
+        put(&mut c.http.tls_key, optional(v, path))
+    }),
     text(
         "metrics.listen",
         "an IP address and a port, such as 127.0.0.1:9090, or \"off\"",
@@ -151,9 +157,10 @@ pub static KEYS: &[Key] = &[
     whole("limits.hello_timeout_ms", (100, HOUR_MS, "milliseconds"), |c, v| {
         c.limits.hello_timeout_ms = v;
     }),
-    text("limits.sign_up", "open or closed", |c, v| {
+    text("limits.sign_up", "open, invitation or closed", |c, v| {
         let sign_up = match v {
             "open" => Some(SignUp::Open),
+            "invitation" => Some(SignUp::Invitation),
             "closed" => Some(SignUp::Closed),
             _ => None,
         };
@@ -163,6 +170,9 @@ pub static KEYS: &[Key] = &[
         c.limits.attempts_per_minute = v;
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
+    whole("limits.connections_per_address", (0, 10_000_000, "connections; 0: no limit"), |c, v| {
+        c.limits.connections_per_address = number(v);
+    }),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
     text("store.engine", "embedded, shared or fdb", |c, v| {
         let engine = match v {
@@ -228,6 +238,9 @@ pub static KEYS: &[Key] = &[
         c.cluster.suspicion_ms = v;
     }),
     whole("cluster.drain_ms", (0, HOUR_MS, "milliseconds"), |c, v| c.cluster.drain_ms = v),
+    whole("cluster.link_version", (0, 255, "a version; 0: the newest"), |c, v| {
+        c.cluster.link_version = u8::try_from(v).ok().filter(|version| *version > 0);
+    }),
 ];
 
 /// Puts a value where it belongs; false when there is none.

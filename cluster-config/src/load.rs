@@ -281,6 +281,13 @@ fn check_relations(config: &Config, faults: &mut Vec<Fault>) {
             "at least three renewals, or a single late one costs a node its life",
         );
     }
+    if config.http.tls_certificate.is_some() != config.http.tls_key.is_some() {
+        contradicts(
+            "http.tls_certificate",
+            "one of http.tls_certificate and http.tls_key without the other".to_owned(),
+            "both, or neither",
+        );
+    }
     let http = config.http.listen;
     if http.port() != 0 && config.metrics.listen == Some(http) {
         contradicts("metrics.listen", http.to_string(), "another port than http.listen");

@@ -93,6 +93,9 @@ pub struct Cluster {
     pub suspicion_ms: u64,
     /// Milliseconds over which a leaving node sends its clients away.
     pub drain_ms: u64,
+    /// The newest wire version to speak on links; none: the newest this software knows. For an
+    /// upgrade that may have to be taken back.
+    pub link_version: Option<u8>,
 }
 
 impl Default for Cluster {
@@ -108,6 +111,7 @@ impl Default for Cluster {
             renew_ms: 1_000,
             suspicion_ms: 3_000,
             drain_ms: 5_000,
+            link_version: None,
         }
     }
 }
@@ -127,6 +131,11 @@ pub struct Http {
     pub header_timeout_ms: u64,
     /// Most milliseconds for a request's body to arrive.
     pub body_timeout_ms: u64,
+    /// PEM files of the certificate chain and of its private key; without them the node speaks no
+    /// TLS. They are read again when they change.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key, see `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for Http {
@@ -138,6 +147,8 @@ impl Default for Http {
             trusted_proxies: Vec::new(),
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -272,6 +283,9 @@ pub struct Limits {
     pub attempts_per_minute: u64,
     /// How many of them at once.
     pub attempts_burst: u64,
+    /// Most connections of one address at a time; 0: no limit. Addresses of proxies that are
+    /// trusted have none.
+    pub connections_per_address: usize,
     /// Whether addresses of the machine itself are limited too.
     pub limit_loopback: bool,
 }
@@ -284,6 +298,7 @@ impl Default for Limits {
             sign_up: SignUp::Open,
             attempts_per_minute: 30,
             attempts_burst: 30,
+            connections_per_address: 1_000,
             limit_loopback: false,
         }
     }
@@ -294,6 +309,8 @@ impl Default for Limits {
 pub enum SignUp {
     /// Anybody may.
     Open,
+    /// Who has an invitation may.
+    Invitation,
     /// Nobody may.
     Closed,
 }

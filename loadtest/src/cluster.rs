@@ -9,6 +9,7 @@
 //! The parts are what an operator types. A node keeps its ports over restarts, so that clients find
 //! it again. This is the only place that starts a cluster for a test or a run.
 
+use crate::gate::Gate;
 use crate::process::{Process, rookery, tail};
 use crate::run::RunError;
 use std::io::{Read, Write};
@@ -38,13 +39,11 @@ pub struct Place {
     pub address: IpAddr,
     /// The words that its command is run by, for example `ip netns exec NAME`.
     pub through: Vec<String>,
-    /// The socket on which it reaches the store, where that is not the store's own: a gate.
-    pub socket: Option<PathBuf>,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), through: Vec::new(), socket: None }
+        Self { address: Ipv4Addr::LOCALHOST.into(), through: Vec::new() }
     }
 }
 
@@ -55,8 +54,9 @@ pub struct Setup {
     nodes: usize,
     places: Vec<Place>,
     store: Option<PathBuf>,
-    socket: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    of_node: Vec<(usize, String, String)>,
+    gated: bool,
 }
 
 /// Ports of a node.
@@ -71,8 +71,15 @@ impl Setup {
     /// This many nodes of this binary.
     #[must_use]
     pub fn new(binary: PathBuf, nodes: usize) -> Self {
-        let (places, environment) = (Vec::new(), Vec::new());
-        Self { binary, nodes, places, store: None, socket: None, environment }
+        Self {
+            binary,
+            nodes,
+            places: Vec::new(),
+            store: None,
+            environment: Vec::new(),
+            of_node: Vec::new(),
+            gated: false,
+        }
     }
 
     /// Where the nodes run, in their order; those beyond the list run on 127.0.0.1.
@@ -89,17 +96,17 @@ impl Setup {
         self
     }
 
-    /// Where the store's process listens.
-    #[must_use]
-    pub fn store_socket(mut self, path: PathBuf) -> Self {
-        self.socket = Some(path);
-        self
-    }
-
     /// A variable of the nodes' environment, for a setting that has no flag.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Each node reaches the store through a gate of its own: see [`Cluster::gate`].
+    #[must_use]
+    pub fn gated(mut self) -> Self {
+        self.gated = true;
         self
     }
 
@@ -120,10 +127,14 @@ impl Setup {
             })
             .collect();
         let nodes = (0..count).map(|_| None).collect();
-        let mut cluster = Cluster { nodes, store: None, setup: self, ports, directory };
+        let gates = Vec::new();
+        let mut cluster = Cluster { nodes, gates, store: None, setup: self, ports, directory };
         if count > 1 {
             cluster.certify()?;
             cluster.start_store()?;
+        }
+        if cluster.setup.gated {
+            cluster.set_gates()?;
         }
         (0..count).try_for_each(|n| cluster.start_node(n))?;
         if count > 1 {
@@ -138,6 +149,7 @@ impl Setup {
 pub struct Cluster {
     // The nodes go before the store they stand on, and the files last.
     nodes: Vec<Option<Process>>,
+    gates: Vec<Gate>,
     store: Option<Process>,
     setup: Setup,
     ports: Vec<Ports>,
@@ -163,24 +175,32 @@ impl Cluster {
     /// [`RunError`] with its log.
     pub fn start_node(&mut self, n: usize) -> Result<(), RunError> {
         let Ports { http, metrics, link } = self.ports(n)?;
-        let Place { address, through, socket } = self.place(n);
+        let Place { address, through } = self.place(n);
         let data = self.directory();
         let at = |port: u16| SocketAddr::new(address, port).to_string();
         let mut node = rookery(&self.setup.binary, &through);
         node.arg("serve").arg("--data").arg(data.join(name(n)));
         node.args(["--node", &name(n), "--listen", &at(http), "--metrics", &at(metrics)]);
         if self.count() > 1 {
-            let socket = socket.unwrap_or_else(|| self.socket());
-            node.args(["--store", "shared", "--socket"]).arg(socket);
+            let gate = self.gates.get(n).map(|gate| gate.path().to_owned());
+            node.args(["--store", "shared", "--socket"]);
+            node.arg(gate.unwrap_or_else(|| self.socket()));
             node.args(["--cluster", NAME, "--link", &at(link)]);
             node.env("ROOKERY_CLUSTER_CERTIFICATES", data.join("certs"));
         }
         node.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
+        let own = self.setup.of_node.iter().filter(|(of, ..)| *of == n);
+        node.envs(own.map(|(_, name, value)| (name, value)));
         let node = Process::start(&mut node, &self.log_file(n))?;
         if let Some(place) = self.nodes.get_mut(n) {
             *place = Some(node);
         }
         Ok(())
+    }
+
+    /// A variable of one node's environment, from its next start on.
+    pub fn set(&mut self, n: usize, name: &str, value: &str) {
+        self.setup.of_node.push((n, name.to_owned(), value.to_owned()));
     }
 
     /// Starts the store's process, when it is not running.
@@ -195,6 +215,14 @@ impl Cluster {
         store.arg("store").arg("--data").arg(data).arg("--socket").arg(self.socket());
         self.store = Some(Process::start(&mut store, &self.directory().join("store.log"))?);
         Ok(())
+    }
+
+    /// What stands between a node and the store: closed, the node is cut off from it.
+    ///
+    /// # Errors
+    /// [`RunError`] when the cluster was set up without gates.
+    pub fn gate(&self, n: usize) -> Result<&Gate, RunError> {
+        self.gates.get(n).ok_or_else(|| RunError::new(format!("node {n} has no gate")))
     }
 
     /// A node's process.
@@ -299,6 +327,14 @@ impl Cluster {
         ended.into_iter().collect()
     }
 
+    fn set_gates(&mut self) -> Result<(), RunError> {
+        let gate =
+            |n| Gate::new(&self.directory().join(format!("{}.sock", name(n))), &self.socket());
+        let gates: Result<_, _> = (0..self.count()).map(gate).collect();
+        self.gates = gates.map_err(|e| fault("a gate", &e))?;
+        Ok(())
+    }
+
     fn certify(&self) -> Result<(), RunError> {
         let certs = self.directory().join("certs");
         let cert = |arguments: &[&str]| {
@@ -343,7 +379,7 @@ impl Cluster {
     }
 
     fn socket(&self) -> PathBuf {
-        self.setup.socket.clone().unwrap_or_else(|| self.directory().join("store.sock"))
+        self.directory().join("store.sock")
     }
 
     fn log_file(&self, n: usize) -> PathBuf {

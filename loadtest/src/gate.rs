@@ -58,6 +58,12 @@ impl Gate {
         Ok(Self { shared, path: path.to_owned() })
     }
 
+    /// Where to connect.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// From now on nothing passes.
     pub fn close(&self) {
         self.shared.lock().closed = true;

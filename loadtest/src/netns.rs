@@ -15,6 +15,7 @@
 //! Nothing stays behind: all is removed when [`Network`] is dropped, in a panic too, and what a
 //! killed process left is swept by the next one.
 
+use crate::cluster::Place;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -98,6 +99,13 @@ impl Network {
     #[must_use]
     pub fn address(&self, host: usize) -> Ipv4Addr {
         self.in_subnet(u8::try_from(FIRST_HOST + host).unwrap_or(u8::MAX))
+    }
+
+    /// A host as the place of a node.
+    #[must_use]
+    pub fn place(&self, host: usize) -> Place {
+        let through = ["ip", "netns", "exec", &self.host(host)].map(str::to_owned).to_vec();
+        Place { address: self.address(host).into(), through }
     }
 
     /// A command that runs a program on a host. The process that is started becomes the program, so

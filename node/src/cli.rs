@@ -91,6 +91,12 @@ pub struct Serve {
     /// Address of HTTP, WebSocket and page [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Certificate chain (PEM): then the node speaks TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<String>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
     /// Address of the metrics, or "off" [default: 127.0.0.1:9090].
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
@@ -180,6 +186,8 @@ impl Serve {
         let flags = vec![
             ("--data", "node.data_dir", self.data),
             ("--listen", "http.listen", self.listen),
+            ("--tls-cert", "http.tls_certificate", self.tls_cert),
+            ("--tls-key", "http.tls_key", self.tls_key),
             ("--metrics", "metrics.listen", self.metrics),
             ("--store", "store.engine", self.store),
             ("--socket", "store.socket", self.socket),

@@ -30,7 +30,10 @@ pub(crate) fn config(
     let endpoint = section.endpoint.clone().unwrap_or_else(|| match &config.http.public_url {
         // http://a -> ws://a, https://a -> wss://a
         Some(url) => format!("{}/v1/ws", url.replacen("http", "ws", 1)),
-        None => format!("ws://{http_addr}/v1/ws"),
+        None => {
+            let scheme = if config.http.tls_certificate.is_some() { "wss" } else { "ws" };
+            format!("{scheme}://{http_addr}/v1/ws")
+        }
     });
     let links = LinkConfig {
         cluster: cluster.clone(),
@@ -42,6 +45,7 @@ pub(crate) fn config(
             certificate: section.certificates.join(format!("{}.pem", config.node.name)),
             key: section.certificates.join(format!("{}.key", config.node.name)),
         },
+        newest: section.link_version,
     };
     Some(ClusterConfig {
         profile: Profile {
@@ -128,6 +132,8 @@ pub struct NodeStatus {
     pub endpoint: String,
     /// Whether the node that answers has a link to it.
     pub linked: bool,
+    /// The wire version they speak on it; for the node that answers, the newest it knows.
+    pub link_version: u8,
     /// Its shares of the work.
     pub capacity: u32,
     /// How many slots it has.
@@ -150,6 +156,7 @@ pub(crate) fn status(config: &Config, system: &ActorSystem) -> Option<Status> {
             zone: lease.zone.clone(),
             endpoint: lease.endpoint.clone(),
             linked: member.key == view.me || system.is_linked(member.key),
+            link_version: system.link_version(member.key),
             capacity: lease.capacity,
             slots: view.slots_of(member.key),
             sessions: lease.sessions,
@@ -217,6 +224,7 @@ mod tests {
             zone: String::new(),
             endpoint: "ws://a/v1/ws".into(),
             linked: true,
+            link_version: 2,
             capacity: 1,
             slots: 4096,
             sessions: 7,

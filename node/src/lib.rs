@@ -40,8 +40,9 @@ use gateway::Gateway;
 use identity::Identity;
 use rookery_cluster_config::Config;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// What every request and connection of a node shares.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct AppState {
     pub gateway: Gateway,
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
+    /// Reads that requests have under way.
+    reads: Semaphore,
+    /// Exports that are being made.
+    exports: Arc<Semaphore>,
     draining: AtomicBool,
     /// An operator asked the node to leave.
     leave: Notify,

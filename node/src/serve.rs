@@ -10,8 +10,8 @@
 
 use crate::control::Control;
 use crate::gateway::{self, Gateway};
-use crate::http::accept::{self, Bounds};
-use crate::http::{self, Attempts};
+use crate::http::accept::{self, Bounds, Door};
+use crate::http::{self, Attempts, PerAddress, Tls, TlsError};
 use crate::identity::{self, Cost, Identity, Secrets};
 use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
@@ -25,11 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Connections that the metrics listener takes at a time.
 const METRICS_CONNECTIONS: usize = 64;
+/// Reads of the store that requests may have under way at a time: each may take a thread.
+const READS: usize = 16;
+/// Exports made at a time.
+const EXPORTS: usize = 2;
+/// Between two looks for deletions that another node did not finish.
+const DELETIONS: Duration = Duration::from_secs(60);
 
 /// Why a node can't start. Its text is one line and names the remedy.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub enum StartError {
     Unfinished(u64),
     /// The store was opened but the installation's row can't be read or written.
     Store(StoreError),
+    /// The certificate or key for clients can't be used.
+    Tls(TlsError),
     /// The password hasher or the signing key can't be used; the log says more.
     Identity,
     /// The gateway or its actors can't start.
@@ -74,6 +82,7 @@ impl fmt::Display for StartError {
             Self::Store(error) => {
                 write!(f, "can't use the store: {error}; check that the disk has room and works")
             }
+            Self::Tls(error) => write!(f, "{error}; see --tls-cert and --tls-key"),
             Self::Identity => f.write_str(
                 "can't prepare passwords and tokens; check that the machine has 64 MiB of memory \
                  to spare",
@@ -90,6 +99,7 @@ impl std::error::Error for StartError {
             Self::Listen { source, .. } => Some(source),
             Self::Open(error) => Some(error),
             Self::Store(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Unfinished(_) | Self::Identity | Self::Gateway(_) | Self::Panicked => None,
         }
     }
@@ -126,6 +136,7 @@ impl Node {
             );
         }
         let recorder = metrics::recorder();
+        let tls = tls(&config)?;
         let listener = listen(config.http.listen, "--listen").await?;
         let http_addr = bound(&listener, config.http.listen, "--listen")?;
         let metrics_listener = match config.metrics.listen {
@@ -150,6 +161,8 @@ impl Node {
             identity,
             gateway,
             attempts,
+            reads: Semaphore::new(READS),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
             draining,
             leave: Notify::new(),
         });
@@ -166,13 +179,15 @@ impl Node {
             tasks.spawn(until(stopped.clone(), serving));
         }
         let router = http::router(Arc::clone(&state));
-        tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
+        let door = Door { bounds, per_address: per_address(&state.config), tls };
+        tasks.spawn(accept::serve(listener, router, door, stopped.clone()));
         let mut metrics_addr = None;
         if let (Some(listener), Some(handle)) = (metrics_listener, recorder) {
             metrics_addr = Some(bound(&listener, http_addr, "--metrics")?);
             let bounds = Bounds { connections: METRICS_CONNECTIONS, ..bounds };
+            let door = Door { bounds, per_address: PerAddress::unlimited(), tls: None };
             let router = metrics::router(handle.clone(), admin::router(Arc::clone(&state)));
-            tasks.spawn(accept::serve(listener, router, bounds, stopped.clone()));
+            tasks.spawn(accept::serve(listener, router, door, stopped.clone()));
             tasks.spawn(until(stopped, metrics::upkeep(handle)));
         }
         Ok(Self { http_addr, metrics_addr, state, stop, tasks })
@@ -201,7 +216,8 @@ impl Node {
     pub fn ready_line(&self) -> String {
         let config = &self.state.config;
         format!(
-            "rookery ready: http://{} (data {}, store {}, node {})",
+            "rookery ready: {}://{} (data {}, store {}, node {})",
+            if config.http.tls_certificate.is_some() { "https" } else { "http" },
             self.http_addr,
             config.node.data_dir.display(),
             config.store.engine.as_str(),
@@ -245,6 +261,19 @@ impl Node {
         }
         tracing::info!("the node has ended");
     }
+}
+
+/// How many connections an address may have.
+fn per_address(config: &Config) -> PerAddress {
+    let (limits, proxies) = (config.limits, config.http.trusted_proxies.clone());
+    PerAddress::new(limits.connections_per_address, limits.limit_loopback, proxies)
+}
+
+/// The certificate for clients, if there is one.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
+    let http = &config.http;
+    let (Some(chain), Some(key)) = (&http.tls_certificate, &http.tls_key) else { return Ok(None) };
+    Ok(Some(Arc::new(Tls::new(chain.clone(), key.clone()).map_err(StartError::Tls)?)))
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
@@ -296,7 +325,15 @@ async fn watch_identity(state: Arc<AppState>) {
     let rotation_days = state.config.tokens.key_rotation_days;
     let keys = identity::keep_keys(&state.identity, rotation_days);
     let revocations = gateway::follow_revocations(&state);
-    tokio::join!(keys, revocations);
+    let deletions = async {
+        loop {
+            if let Err(error) = state.identity.finish_deletions().await {
+                tracing::debug!(?error, "deletions wait");
+            }
+            tokio::time::sleep(DELETIONS).await;
+        }
+    };
+    tokio::join!(keys, revocations, deletions);
 }
 
 /// What the installation keeps secret; the first node to start draws it.

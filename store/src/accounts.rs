@@ -1,11 +1,15 @@
-//! Accounts, their unique names, and the seed of the key that signs access tokens.
+//! Accounts, their unique names, and the secret of the installation.
+//!
+//! An account that was deleted leaves a row without a name, so that what others wrote and what
+//! points at its user stays whole; for every caller there is no such account (see `deletion`).
 
 use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
 use crate::plan::{Op, Plan};
-use crate::rows::{self, AccountRow, NameRow, SigningRow};
+use crate::rows::{self, AccountRow, NameRow, SigningRow, SkeletonRow};
 use crate::store::{Store, get_many};
+use crate::{invitations, names as lookalikes};
 use bytes::Bytes;
 use rookery_protocol::UserId;
 use rookery_protocol::limits::MAX_NAME_BYTES;
@@ -38,27 +42,58 @@ impl fmt::Debug for Account {
     }
 }
 
+impl Account {
+    /// The row of this account.
+    pub(crate) fn row(&self) -> Bytes {
+        let Self { name, password_hash, created_ms, .. } = self;
+        rows::encode(&AccountRow { name, password_hash, created_ms: *created_ms })
+    }
+}
+
 impl<E: Engine> Store<E> {
-    /// Creates an account, if its name and id are free.
+    /// Creates an account, if its name and id are free and no other name looks like its own.
     ///
     /// # Errors
     /// [`StoreError::NameTaken`], [`StoreError::IdTaken`] (choose another id),
     /// [`StoreError::BadArgument`] when a text is over its limit, and those of any commit.
     pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
+        self.new_account(account, None).await
+    }
+
+    /// Creates an account and uses an invitation up by one, by the hash of its code.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInvited`], and those of [`Store::create_account`].
+    pub async fn create_invited_account(
+        &self,
+        account: &Account,
+        invitation: [u8; 32],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.new_account(account, Some((invitation, now_ms))).await
+    }
+
+    async fn new_account(
+        &self,
+        account: &Account,
+        invitation: Option<([u8; 32], u64)>,
+    ) -> Result<(), StoreError> {
         if account.name.is_empty() || account.name.len() > MAX_NAME_BYTES {
             return Err(StoreError::BadArgument("the length of a name"));
         }
         if account.password_hash.len() > MAX_PASSWORD_HASH_BYTES {
             return Err(StoreError::BadArgument("the length of a password hash"));
         }
-        let Account { user, name, password_hash, created_ms } = account;
-        let row = rows::encode(&AccountRow { name, password_hash, created_ms: *created_ms });
+        let Account { user, name, .. } = account;
+        let row = account.row();
         let holder = rows::encode(&NameRow { user: *user });
+        let lookalike = rows::encode(&SkeletonRow { user: *user });
         let mut attempts = Attempts::new();
         loop {
             attempts.begin()?;
-            let wanted = [keys::name(name), own(keys::account(*user))];
-            let [by_name, by_user] = attempts.read(self.known(wanted).await)?;
+            let skeleton = keys::skeleton(&lookalikes::skeleton(name));
+            let wanted = [keys::name(name), own(keys::account(*user)), skeleton];
+            let [by_name, by_user, by_skeleton] = attempts.read(self.known(wanted).await)?;
             match (&by_name.known, &by_user.known) {
                 (Some(held), Some(found))
                     if attempts.in_doubt() && *held == holder && *found == row =>
@@ -67,13 +102,23 @@ impl<E: Engine> Store<E> {
                 }
                 (Some(_), _) => return Err(StoreError::NameTaken),
                 (None, Some(_)) => return Err(StoreError::IdTaken),
+                (None, None) if by_skeleton.known.is_some() => return Err(StoreError::NameTaken),
                 (None, None) => {}
             }
-            let ops = vec![
+            let mut ops = vec![
                 Op::Set { key: by_name.key.clone(), value: holder.clone() },
                 Op::Set { key: by_user.key.clone(), value: row.clone() },
+                Op::Set { key: by_skeleton.key.clone(), value: lookalike.clone() },
             ];
-            let plan = Plan { guards: vec![by_name, by_user], ops };
+            let mut guards = vec![by_name, by_user, by_skeleton];
+            if let Some((hash, now_ms)) = invitation {
+                let wanted = [own(keys::invitation(&hash))];
+                let [invited] = attempts.read(self.known(wanted).await)?;
+                let used = attempts.read(invitations::used(&invited, now_ms))?;
+                ops.push(used.ok_or(StoreError::NotInvited)?);
+                guards.push(invited);
+            }
+            let plan = Plan { guards, ops };
             if attempts.settle(self.commit(plan).await)?.is_some() {
                 return Ok(());
             }
@@ -86,7 +131,39 @@ impl<E: Engine> Store<E> {
     /// [`ReadError`].
     pub async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError> {
         let row = self.latest().await?.get(&keys::account(user)).await?;
-        row.map(|value| decode(user, &value)).transpose()
+        let account = row.map(|value| decode(user, &value)).transpose()?;
+        Ok(account.filter(|account| !account.name.is_empty()))
+    }
+
+    /// Changes a password's hash, if the account still is what the caller knows.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUser`] when it is not, or is gone, and those of any commit.
+    pub async fn change_password(
+        &self,
+        account: &Account,
+        password_hash: &str,
+    ) -> Result<(), StoreError> {
+        if password_hash.len() > MAX_PASSWORD_HASH_BYTES {
+            return Err(StoreError::BadArgument("the length of a password hash"));
+        }
+        let changed = Account { password_hash: password_hash.to_owned(), ..account.clone() };
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let [row] = attempts.read(self.known([own(keys::account(account.user))]).await)?;
+            if attempts.in_doubt() && row.known.as_ref() == Some(&changed.row()) {
+                return Ok(());
+            }
+            if row.known.as_ref() != Some(&account.row()) {
+                return Err(attempts.or_in_doubt(StoreError::UnknownUser));
+            }
+            let ops = vec![Op::Set { key: row.key.clone(), value: changed.row() }];
+            let plan = Plan { guards: vec![row], ops };
+            if attempts.settle(self.commit(plan).await)?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// The account that holds a name.
@@ -147,7 +224,8 @@ pub(crate) async fn names(
     let wanted: Vec<Bytes> = users.iter().map(|user| own(keys::account(*user))).collect();
     let values = get_many(view, &wanted).await?;
     let name = |value: Bytes| Ok(rows::decode::<AccountRow<'_>>(&value)?.name.to_owned());
-    values.into_iter().map(|value| value.map(name).transpose()).collect()
+    let names = values.into_iter().map(|value| value.map(name).transpose());
+    names.map(|name| Ok(name?.filter(|name: &String| !name.is_empty()))).collect()
 }
 
 fn decode(user: UserId, value: &[u8]) -> Result<Account, ReadError> {

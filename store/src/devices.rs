@@ -1,5 +1,6 @@
 //! The devices of a user: what a log-in creates and a revocation ends.
 
+use crate::accounts::Account;
 use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
@@ -57,6 +58,53 @@ impl<E: Engine> Store<E> {
             }
             let ops = vec![Op::Set { key: held.key.clone(), value: value.clone() }];
             let plan = Plan { guards: vec![held], ops };
+            if attempts.settle(self.commit(plan).await)?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Creates a device of an account with its first refresh token, in one commit, if the account
+    /// still is what the caller knows and is not shut out: a log-in that a change of the password
+    /// or the end of the account overtakes comes to nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUser`] when the account is another one by now, [`StoreError::IdTaken`]
+    /// when the device's id or the token's hash is in use, [`StoreError::BadArgument`] when the name
+    /// is over its limit, and those of any commit.
+    pub async fn admit_device(
+        &self,
+        account: &Account,
+        device: &DeviceRow,
+        (hash, expires_ms): ([u8; 32], u64),
+    ) -> Result<(), StoreError> {
+        let DeviceRow { user, device, name, created_ms, revoked } = device;
+        if name.len() > MAX_DEVICE_NAME_BYTES {
+            return Err(StoreError::BadArgument("the length of a device's name"));
+        }
+        let value = rows::encode(&DeviceValue { name, created_ms: *created_ms, revoked: *revoked });
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let wanted = [
+                own(keys::account(*user)),
+                own(keys::shut_out(*user)),
+                own(keys::device(*user, *device)),
+                own(keys::refresh(&hash)),
+                own(keys::family(*user, *device)),
+            ];
+            let [whose, shut, held, token, family] = attempts.read(self.known(wanted).await)?;
+            if whose.known.as_ref() != Some(&account.row()) || shut.known.is_some() {
+                return Err(attempts.or_in_doubt(StoreError::UnknownUser));
+            }
+            match (&held.known, &token.known) {
+                (Some(found), Some(_)) if attempts.in_doubt() && *found == value => return Ok(()),
+                (None, None) => {}
+                _ => return Err(StoreError::IdTaken),
+            }
+            let mut ops = vec![Op::Set { key: held.key.clone(), value: value.clone() }];
+            attempts.read(refresh::first(hash, (*user, *device), expires_ms, &family, &mut ops))?;
+            let plan = Plan { guards: vec![whose, shut, held, token, family], ops };
             if attempts.settle(self.commit(plan).await)?.is_some() {
                 return Ok(());
             }

@@ -13,6 +13,8 @@ pub enum StoreError {
     NotAMember,
     /// Another account holds the name.
     NameTaken,
+    /// The invitation does not exist, has expired, or was used up.
+    NotInvited,
     /// The id (or token hash) chosen for a new row is in use: choose another.
     IdTaken,
     /// There is no such user, or no such device of the user.
@@ -31,6 +33,7 @@ impl fmt::Display for StoreError {
             Self::Read(error) => error.fmt(f),
             Self::NotAMember => f.write_str("the user is no member of the conversation"),
             Self::NameTaken => f.write_str("another account holds the name"),
+            Self::NotInvited => f.write_str("the invitation is not good"),
             Self::IdTaken => f.write_str("the id chosen for a new row is in use"),
             Self::UnknownUser => f.write_str("there is no such user or device"),
             Self::BadArgument(what) => write!(f, "bad argument: {what}"),

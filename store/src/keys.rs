@@ -22,12 +22,16 @@
 //! v    user device                               17  device: name, creation, revoked
 //! t    sha-256 of a refresh token                33  user, device, expiry, used
 //! y    user device                               17  refresh family: newest token hashes
-//! k    stamp(12)                                 13  a device that was revoked: user, device, time
 //! s    user                                       9  last seen: Unix ms; rises
 //! q    user device                               17  inbox cursor it came with, and when
 //! r    conversation                               9  retention of its messages: ms
 //! f    slot(2)                                    3  fence: node, incarnation, epoch
 //! L    node                                       9  lease: incarnation, state, counter, addresses
+//! R    stamp(12)                                 13  a device that was revoked: user, device, time
+//! N    name without look-alikes                <=33  user
+//! U    user                                       9  profile: display name, avatar
+//! X    user                                       9  shut out: since when, being deleted
+//! G    sha-256 of an invitation's code           33  expiry, uses left, creation
 //! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
 //! K                                               1  the installation's secret, its first signing seed
@@ -200,14 +204,14 @@ pub fn family(user: UserId, device: DeviceId) -> [u8; 17] {
 }
 
 /// Prefix of the log of revoked devices; a row's key ends with its stamp.
-pub const REVOCATIONS: &[u8] = b"k";
+pub const REVOCATIONS: &[u8] = b"R";
 
 /// Key of the revocation at `stamp`.
 #[must_use]
 pub fn revocation(stamp: Stamp) -> [u8; 13] {
     let mut key = [0; 13];
     let mut out = key.as_mut_slice();
-    out.put_u8(b'k');
+    out.put_u8(b'R');
     out.put_slice(&stamp.0);
     key
 }
@@ -221,6 +225,40 @@ pub(crate) fn revocation_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
         Some(stamp) if key.len() == 13 => Ok(Stamp(*stamp)),
         _ => Err(ReadError::Damaged(format!("revocation: its key has {} bytes", key.len()))),
     }
+}
+
+/// Key of a name's skeleton (see `names`): names that look alike have one. The caller bounds it.
+#[must_use]
+pub fn skeleton(skeleton: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + skeleton.len());
+    key.put_u8(b'N');
+    key.put_slice(skeleton.as_bytes());
+    key.freeze()
+}
+
+/// Key of a user's profile.
+#[must_use]
+pub fn profile(user: UserId) -> [u8; 9] {
+    single(b'U', user.0)
+}
+
+/// Key of the row of an account that is shut out.
+#[must_use]
+pub fn shut_out(user: UserId) -> [u8; 9] {
+    single(b'X', user.0)
+}
+
+/// Prefix of the rows of accounts that are shut out; they end at [`prefix_end`] of it.
+pub const SHUT_OUT: &[u8] = b"X";
+
+/// Key of an invitation, by the hash of its code.
+#[must_use]
+pub fn invitation(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [0; 33];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'G');
+    out.put_slice(hash);
+    key
 }
 
 /// Key of the time a user was last seen.
@@ -357,102 +395,5 @@ fn pair(tag: u8, first: u64, second: u64) -> [u8; 17] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Version;
-
-    const CONV: ConversationId = ConversationId(0x1122_3344_5566_7788);
-    const ANN: UserId = UserId(0x0a);
-    const BOB: UserId = UserId(0x0b);
-    const DEVICE: DeviceId = DeviceId(0x0d);
-
-    fn hex(bytes: impl AsRef<[u8]>) -> String {
-        bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
-    }
-
-    #[test]
-    fn every_key_has_exactly_these_bytes() {
-        let id = ClientMsgId([0xee; 16]);
-        let stamp = Stamp::new(Version(0x0102), 3, 4);
-        let golden = [
-            // tag, conversation, seq
-            (hex(message(CONV, 258)), "6d11223344556677880000000000000102"),
-            (hex(head(CONV)), "681122334455667788"),
-            (hex(floor(CONV)), "621122334455667788"),
-            (hex(conversation(CONV)), "631122334455667788"),
-            // tag, conversation, sender, client_msg_id
-            (
-                hex(dedupe(CONV, ANN, id)),
-                "641122334455667788000000000000000aeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
-            ),
-            (hex(member(CONV, ANN)), "701122334455667788000000000000000a"),
-            (hex(members(CONV)), "701122334455667788"),
-            // tag, conversation, user, kind
-            (hex(mark(CONV, ANN, MarkKind::Read)), "771122334455667788000000000000000a02"),
-            // tag, lower user, higher user
-            (hex(direct(ANN, BOB)), "78000000000000000a000000000000000b"),
-            (hex(direct(BOB, ANN)), "78000000000000000a000000000000000b"),
-            (hex(activity(ANN, CONV)), "61000000000000000a1122334455667788"),
-            (hex(activities(ANN)), "61000000000000000a"),
-            // tag, user, epoch, then: version, plan, op
-            (hex(inbox(ANN, 1)), "69000000000000000a00000001"),
-            (hex(pointer(ANN, 1, stamp)), "69000000000000000a00000001000000000000010200030004"),
-            (hex(inbox_floor(ANN)), "6a000000000000000a"),
-            (hex(account(ANN)), "75000000000000000a"),
-            (hex(name("ann")), "6e616e6e"),
-            (hex(device(ANN, DEVICE)), "76000000000000000a000000000000000d"),
-            (
-                hex(refresh(&[0xcc; 32])),
-                "74cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
-            ),
-            (hex(family(ANN, DEVICE)), "79000000000000000a000000000000000d"),
-            (hex(revocation(stamp)), "6b000000000000010200030004"),
-            (hex(last_seen(ANN)), "73000000000000000a"),
-            (hex(device_cursor(ANN, DEVICE)), "71000000000000000a000000000000000d"),
-            (hex(retention(CONV)), "721122334455667788"),
-            (hex(fence(Slot(0x0fff))), "660fff"),
-            (hex(lease(0x0102)), "4c0000000000000102"),
-            (hex(EPOCH), "45"),
-            (hex(INSTALLATION), "49"),
-            (hex(SIGNING_KEY), "4b"),
-            (hex(KEY_RING), "4a"),
-            (hex(TRANSFER), "5a"),
-        ];
-        for (key, wanted) in golden {
-            assert_eq!(key, wanted);
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_before_the_next_id_and_after_its_own_rows() {
-        let end = prefix_end(&members(CONV));
-        assert!(member(CONV, UserId(u64::MAX)).as_slice() < end.as_ref());
-        assert!(member(ConversationId(CONV.0 + 1), UserId(0)).as_slice() >= end.as_ref());
-        let last = prefix_end(&members(ConversationId(u64::MAX)));
-        assert_eq!(last.as_ref(), b"q");
-        assert!(prefix_end(&[u8::MAX; 3]).is_empty());
-    }
-
-    #[test]
-    fn rows_that_decide_something_can_be_guarded_on() {
-        let never = |key: &[u8]| is_never_guarded(key.first(), key.len());
-        let stamp = Stamp::new(Version(1), 0, 0);
-        assert!(never(&message(CONV, 1)));
-        assert!(never(&dedupe(CONV, ANN, ClientMsgId([0; 16]))));
-        assert!(never(&pointer(ANN, 1, stamp)));
-        for key in [head(CONV).as_slice(), &fence(Slot(1)), &member(CONV, ANN), &inbox_floor(ANN)] {
-            assert!(!never(key));
-        }
-        assert!(!never(b"m") && !never(b"") && !never(INSTALLATION));
-    }
-
-    #[test]
-    fn keys_of_another_length_are_damaged_not_guessed() {
-        assert_eq!(last_id(&message(CONV, 7), "message"), Ok(7));
-        assert!(matches!(last_id(b"m", "message"), Err(ReadError::Damaged(_))));
-        assert!(matches!(last_id(&[0; 18], "message"), Err(ReadError::Damaged(_))));
-        let stamp = Stamp::new(Version(9), 1, 2);
-        assert_eq!(last_stamp(&pointer(ANN, 1, stamp)), Ok(stamp));
-        assert!(matches!(last_stamp(&[0; 24]), Err(ReadError::Damaged(_))));
-    }
-}
+#[path = "keys_tests.rs"]
+mod tests;

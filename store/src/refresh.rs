@@ -194,6 +194,19 @@ fn decide(rows: Rows, rotation: &Rotation) -> Result<Use, ReadError> {
     Ok(Use::Commit(plan, Rotated::Ok { user, device }))
 }
 
+/// Adds the first token of a device to the operations of its log-in.
+pub(crate) fn first(
+    hash: [u8; 32],
+    (user, device): (UserId, DeviceId),
+    expires_ms: u64,
+    family: &Guard,
+    ops: &mut Vec<Op>,
+) -> Result<(), ReadError> {
+    let value = rows::encode(&RefreshValue { user, device, expires_ms, used_ms: 0 });
+    ops.push(Op::Set { key: own(keys::refresh(&hash)), value });
+    join_family(hash, family, ops)
+}
+
 /// Whether a used token is used by who never saw the answer: a moment ago it was replaced by this
 /// very token, which nobody has used yet.
 fn comes_again(

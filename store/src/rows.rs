@@ -115,8 +115,16 @@ rows! {
     SigningRow = "signing key" { seed: [u8; 32] }
     /// `J`: the keys that sign or signed access tokens, in the order they were made.
     KeyRingRow = "signing keys" { keys: Vec<KeyRow> }
-    /// `k`: a device that was revoked.
+    /// `R`: a device that was revoked.
     RevocationRow = "revocation" { user: UserId, device: DeviceId, time_ms: u64 }
+    /// `N`: who holds the names that look like this.
+    SkeletonRow = "name skeleton" { user: UserId }
+    /// `U`: what a user shows of themselves.
+    ProfileRow<'a> = "profile" { display_name: &'a str, avatar: &'a str, changed_ms: u64 }
+    /// `X`: an account that nobody may use.
+    ShutOutRow = "shut out" { since_ms: u64, deleting: bool }
+    /// `G`: an invitation to sign up.
+    InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
     /// `r`: how long a conversation keeps its messages.
     RetentionRow = "retention" { keep_ms: u64 }
     /// `Z`: how far a copy into this store got, and from where. `phase` is of `transfer`.

@@ -69,6 +69,16 @@ fn every_value_has_exactly_these_bytes() {
             "01 0a 0d 06 fd0000000090010000".into(),
         ),
         (encode(&RevocationRow { user: USER, device: DEVICE, time_ms: 7 }), "01 0a 0d 07".into()),
+        (encode(&SkeletonRow { user: USER }), "01 0a".into()),
+        (
+            encode(&ProfileRow { display_name: "A", avatar: "b", changed_ms: 9 }),
+            "01 0141 0162 09".into(),
+        ),
+        (encode(&ShutOutRow { since_ms: 9, deleting: true }), "01 09 01".into()),
+        (
+            encode(&InvitationRow { expires_ms: 8, uses_left: 2, created_ms: 9 }),
+            "01 08 02 09".into(),
+        ),
         // version, how many, then of each: id, seed, first second
         (
             encode(&KeyRingRow { keys: vec![KeyRow { id: 1, seed: hash, signs_from_s: 9 }] }),

@@ -11,14 +11,19 @@
 //! below it arrived. `base` is the oldest it can still send: what is below and not there is lost.
 //! `beat` counts the sender's signs of life, `echo` is the last one it heard of the other side.
 //! `window` is how many bytes it lets the other side have in flight.
+//!
+//! | version | what it added |
+//! |---|---|
+//! | 1 | |
+//! | 2 | frames as in 1; messages of kinds that version 1 does not know may be in them ([`crate::wire::since`]) |
 
 use super::{MAX_MESSAGE_BYTES, NodeKey};
 use bytes::{Buf, BufMut, Bytes};
 use std::fmt;
 
 /// The newest wire version this code speaks.
-pub const NEWEST_VERSION: u8 = 1;
-/// The oldest it still speaks: one version back once there is one, for rolling upgrades.
+pub const NEWEST_VERSION: u8 = 2;
+/// The oldest it still speaks: one version back, for rolling upgrades.
 pub const OLDEST_VERSION: u8 = 1;
 
 /// A batch is closed once it holds this many bytes.
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_one_never_change() {
+    fn the_bytes_of_a_version_never_change() {
         let head = concat!(
             "0000000000000001", // from: node
             "0000000000000002", // from: incarnation
@@ -257,7 +262,10 @@ mod tests {
             "0000000000000008", // echo
             "00000009",         // window
         );
-        assert_eq!(hex(&beat(&header())), format!("0100{head}"));
+        assert_eq!(hex(&beat(&header())), format!("0200{head}"));
+        let former = Header { version: 1, ..header() };
+        assert_eq!(hex(&beat(&former)), format!("0100{head}"));
+        assert_eq!(Frame::decode(beat(&former).into()).unwrap().header, former);
         let messages = [Bytes::from_static(b"hi"), Bytes::new()];
         let tail = concat!(
             "000000000000000a", // first
@@ -265,7 +273,7 @@ mod tests {
             "000000026869",     // "hi"
             "00000000",         // an empty message
         );
-        assert_eq!(hex(&encoded(10, &messages)), format!("0101{head}{tail}"));
+        assert_eq!(hex(&encoded(10, &messages)), format!("0201{head}{tail}"));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!
 //! Text is a length byte and UTF-8. What follows a known part is skipped: later versions may add.
 
-use super::frame::{NEWEST_VERSION, OLDEST_VERSION};
+use super::frame::OLDEST_VERSION;
 use bytes::{Buf, BufMut};
 use std::fmt;
 
@@ -152,6 +152,8 @@ pub struct Me<'a> {
     pub name: &'a str,
     /// Which of its lives.
     pub incarnation: u64,
+    /// The newest wire version it speaks.
+    pub newest: u8,
 }
 
 impl Greeting {
@@ -161,7 +163,7 @@ impl Greeting {
     /// # Errors
     /// [`Refusal`], first the reasons that an operator must see.
     pub fn judge(&self, me: Me<'_>, certified: bool) -> Result<u8, Refusal> {
-        let version = self.newest.min(NEWEST_VERSION);
+        let version = self.newest.min(me.newest);
         if self.cluster != me.cluster {
             Err(Refusal::Cluster)
         } else if !certified {
@@ -228,17 +230,17 @@ impl Answer {
         framed(&body)
     }
 
-    /// Reads the bytes that follow the length.
+    /// Reads the bytes that follow the length; `newest` is the newest version this node spoke of.
     ///
     /// # Errors
     /// [`Refusal::Garbled`]; [`Refusal::Version`] when the answer picks a version not spoken here.
-    pub fn decode(mut body: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(mut body: &[u8], newest: u8) -> Result<Self, Refusal> {
         let body = &mut body;
         get_magic(body)?;
         match get_u8(body)? {
             0 => {
                 let version = get_u8(body)?;
-                if !(OLDEST_VERSION..=NEWEST_VERSION).contains(&version) {
+                if !(OLDEST_VERSION..=newest).contains(&version) {
                     return Err(Refusal::Version);
                 }
                 Ok(Self::Welcome { version, routers: get_routers(body)? })
@@ -302,10 +304,11 @@ fn get_routers(body: &mut &[u8]) -> Result<Vec<u64>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::NEWEST_VERSION;
     use super::*;
     use proptest::prelude::*;
 
-    const ME: Me<'_> = Me { cluster: "chat", name: "b", incarnation: 7 };
+    const ME: Me<'_> = Me { cluster: "chat", name: "b", incarnation: 7, newest: NEWEST_VERSION };
 
     fn greeting() -> Greeting {
         Greeting {
@@ -344,6 +347,11 @@ mod tests {
     fn a_newer_node_and_an_older_one_speak_the_older_version() {
         let newer = Greeting { newest: NEWEST_VERSION + 1, ..greeting() };
         assert_eq!(newer.judge(ME, true), Ok(NEWEST_VERSION));
+        let former = Me { newest: OLDEST_VERSION, ..ME };
+        assert_eq!(greeting().judge(former, true), Ok(OLDEST_VERSION));
+        // One that speaks nothing older than what this node does not speak yet.
+        let later = Greeting { oldest: NEWEST_VERSION, ..greeting() };
+        assert_eq!(later.judge(former, true), Err(Refusal::Version));
     }
 
     #[test]
@@ -354,10 +362,14 @@ mod tests {
         let refusals = (0..=9).map(|number| Answer::Refused(Refusal::from_number(number)));
         let welcome = Answer::Welcome { version: NEWEST_VERSION, routers: vec![1] };
         for answer in refusals.chain([welcome]) {
-            assert_eq!(Answer::decode(&answer.encode()[2..]), Ok(answer));
+            assert_eq!(Answer::decode(&answer.encode()[2..], NEWEST_VERSION), Ok(answer));
         }
         let unknown = Answer::Welcome { version: 99, routers: vec![1] };
-        assert_eq!(Answer::decode(&unknown.encode()[2..]), Err(Refusal::Version));
+        let decoded = Answer::decode(&unknown.encode()[2..], NEWEST_VERSION);
+        assert_eq!(decoded, Err(Refusal::Version));
+        let newest = Answer::Welcome { version: NEWEST_VERSION, routers: vec![1] };
+        let decoded = Answer::decode(&newest.encode()[2..], OLDEST_VERSION);
+        assert_eq!(decoded, Err(Refusal::Version), "a version that was not offered");
     }
 
     proptest! {
@@ -365,7 +377,7 @@ mod tests {
         fn arbitrary_words_never_panic(tail in prop::collection::vec(any::<u8>(), 0..100)) {
             for body in [tail.clone(), [MAGIC.as_slice(), &tail].concat()] {
                 drop(Greeting::decode(&body));
-                drop(Answer::decode(&body));
+                drop(Answer::decode(&body, NEWEST_VERSION));
             }
         }
     }

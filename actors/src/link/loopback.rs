@@ -302,6 +302,10 @@ impl LinkOut for LoopbackNode {
     fn is_prompt(&self, peer: NodeKey) -> bool {
         self.is_up(peer)
     }
+
+    fn speaks(&self, _peer: NodeKey) -> u8 {
+        super::frame::NEWEST_VERSION
+    }
 }
 
 #[cfg(test)]

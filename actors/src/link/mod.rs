@@ -161,6 +161,9 @@ pub trait LinkOut: Send + Sync {
     /// over. Links to others end ([`Notice::Down`] if up, [`Notice::Lost`] if anything waited).
     fn set_peers(&self, peers: Vec<Peer>);
 
+    /// The wire version that a peer is known to speak; the oldest while it is not known.
+    fn speaks(&self, peer: NodeKey) -> u8;
+
     /// Whether a peer is connected and was heard lately.
     fn is_up(&self, peer: NodeKey) -> bool;
 

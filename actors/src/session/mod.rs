@@ -33,11 +33,9 @@ use sync::Sync;
 
 /// A session that was told something reads its inbox again after this long.
 const RECONCILE_MS: u64 = 10_000;
-/// A send without answer for this long makes the session look into the store.
-const SEND_CHECK_MS: u64 = 2_000;
-/// A send without answer for this long is answered with "outcome unknown": an owner answers within
-/// two seconds whatever its store does, and a look into the store found nothing.
-const SEND_UNKNOWN_MS: u64 = 4_000;
+/// A send without answer for this long makes the session look into the store: early enough for its
+/// client to know within two seconds.
+const SEND_CHECK_MS: u64 = 1_500;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
@@ -444,27 +442,6 @@ impl Session {
             self.unshown.extend(&self.watched);
             self.show(out);
         }
-    }
-
-    /// A send without answer: its batch may have been a hint that was lost.
-    fn check_sends(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let age = |pending: &Pending| now.mono_ms.saturating_sub(pending.since_ms);
-        let mut unknown: Vec<(ClientMsgId, u32)> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| age(pending) >= SEND_UNKNOWN_MS)
-            .map(|(id, pending)| (*id, pending.request))
-            .collect();
-        // The order of a hash map must not reach the wire.
-        unknown.sort_unstable();
-        for (id, request) in unknown {
-            self.pending.remove(&id);
-            self.error(request, ErrorCode::OutcomeUnknown, "no answer in time", out);
-        }
-        if self.pending.values().any(|pending| age(pending) >= SEND_CHECK_MS) {
-            self.sync.wanted |= self.sync.started;
-        }
-        self.timers.sends = (!self.pending.is_empty()).then_some(now.mono_ms + SEND_CHECK_MS);
     }
 
     /// Asks to be woken when the next timer is due, if that has become earlier.

@@ -106,6 +106,11 @@ impl Session {
             self.pending.remove(&id);
             self.error(request, ErrorCode::OutcomeUnknown, "its owner was lost", out);
         }
+        // Answers come by the user's home: those of other owners may have been lost there.
+        if !self.pending.is_empty() && slots.contains(slot_of_user(self.me.user)) {
+            self.sync.wanted |= self.sync.started;
+            self.pull(out);
+        }
     }
 
     pub(super) fn drain(&mut self, alternates: &[String], out: &mut Vec<Effect>) {

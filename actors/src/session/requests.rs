@@ -18,6 +18,11 @@ use rookery_protocol::{
 };
 use rookery_store::{ReadError, StoreError, Version};
 
+/// Looks into the store for sends without answer are at least this far apart.
+const SEND_LOOKS_MS: u64 = 100;
+/// A send without answer for this long is answered with "outcome unknown": an owner answers within
+/// two seconds whatever its store does, and a look into the store found nothing.
+const SEND_UNKNOWN_MS: u64 = 4_000;
 /// A client's typing news is passed on at most this often.
 const TYPING_MS: u64 = 250;
 
@@ -117,6 +122,32 @@ impl Session {
             }
             SendAnswer::Failed(code) => self.error(pending.request, code, "", out),
         }
+    }
+
+    /// A send without answer: its batch may have been a hint that was lost.
+    pub(super) fn check_sends(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let age = |pending: &Pending| now.mono_ms.saturating_sub(pending.since_ms);
+        let mut unknown: Vec<(ClientMsgId, u32)> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| age(pending) >= SEND_UNKNOWN_MS)
+            .map(|(id, pending)| (*id, pending.request))
+            .collect();
+        // The order of a hash map must not reach the wire.
+        unknown.sort_unstable();
+        for (id, request) in unknown {
+            self.pending.remove(&id);
+            self.error(request, ErrorCode::OutcomeUnknown, "no answer in time", out);
+        }
+        if self.pending.values().any(|pending| age(pending) >= SEND_CHECK_MS) {
+            self.sync.wanted |= self.sync.started;
+        }
+        let due = |pending: &Pending| match age(pending) < SEND_CHECK_MS {
+            true => pending.since_ms + SEND_CHECK_MS,
+            false => (now.mono_ms + SEND_CHECK_MS).min(pending.since_ms + SEND_UNKNOWN_MS),
+        };
+        let next = self.pending.values().map(due).min();
+        self.timers.sends = next.map(|at| at.max(now.mono_ms + SEND_LOOKS_MS));
     }
 
     fn set_typing(&mut self, now: Now, typing: SetTyping, out: &mut Vec<Effect>) {
@@ -282,8 +313,9 @@ fn code_of(error: &StoreError) -> ErrorCode {
             ErrorCode::StoreUnavailable
         }
         StoreError::Unresolved => ErrorCode::OutcomeUnknown,
-        StoreError::Read(ReadError::Damaged(_)) | StoreError::NameTaken | StoreError::IdTaken => {
-            ErrorCode::Internal
-        }
+        StoreError::Read(ReadError::Damaged(_))
+        | StoreError::NameTaken
+        | StoreError::NotInvited
+        | StoreError::IdTaken => ErrorCode::Internal,
     }
 }

@@ -9,7 +9,6 @@ use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
 use crate::cluster::{NodeId, Phase, Refused, View};
 use crate::host::{Conversations, Kind, Presences, Sessions};
-use crate::link::NodeKey;
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};
 use crate::time::Now;
@@ -277,12 +276,6 @@ impl ActorSystem {
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         self.shared.cluster.as_ref().map(Cluster::view)
-    }
-
-    /// Whether there is a link to another node.
-    #[must_use]
-    pub fn is_linked(&self, node: NodeKey) -> bool {
-        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
     }
 
     /// WebSocket addresses for a client, best first; none when this node works alone.

@@ -1,6 +1,12 @@
 //! The numbers of all kinds of messages. A number is never used again for something else: one
 //! that is no longer sent stays here, marked.
 
+use std::ops::RangeInclusive;
+
+/// The kinds that version 1 of links knows; all others came with version 2.
+pub(super) const OF_VERSION_1: &[RangeInclusive<u8>] =
+    &[SEND..=TYPING, REGISTER..=HUBS_CHANGED, SENT..=PULL, END_DEVICE..=HINTS_LOST];
+
 // To a conversation.
 pub(super) const SEND: u8 = 1;
 pub(super) const MARK: u8 = 2;

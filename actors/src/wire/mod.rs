@@ -9,7 +9,8 @@
 //! Safety: what a peer sends is decoded within limits, or refused; it never panics, and never
 //! allocates more than it sent. Old and new nodes speak to each other: a kind that isn't known is
 //! skipped, and so are bytes after a body, so that a newer version may append fields. A change that
-//! an older node must not misread gets a new kind.
+//! an older node must not misread gets a new kind, which is only sent to nodes that speak the
+//! version of links in which it came ([`since`]).
 //!
 //! News for many of a node's users or sessions travels once, with the list of its receivers.
 
@@ -143,6 +144,16 @@ pub fn decode(me: NodeId, message: &Bytes) -> Result<(Header, Content), WireErro
     let header = Header { hops: raw.hops, epoch: raw.epoch };
     let content = body::decode(me, raw.kind, &message.slice(read..))?;
     Ok((header, content))
+}
+
+/// The wire version of links since which messages of this one's kind exist: what a node speaks that
+/// is to understand it.
+#[must_use]
+pub fn since(message: &Bytes) -> u8 {
+    match message.get(1) {
+        Some(kind) if !kinds::OF_VERSION_1.iter().any(|kinds| kinds.contains(kind)) => 2,
+        _ => 1,
+    }
 }
 
 /// Appends header and body.

@@ -160,6 +160,14 @@ fn a_newer_version_is_understood_where_it_can_be() {
 }
 
 #[test]
+fn a_node_of_the_version_before_is_sent_no_kind_that_it_does_not_know() {
+    for kind in 0..=u8::MAX {
+        let known = matches!(kind, 1..=3 | 10..=17 | 30..=38 | 50..=54);
+        assert_eq!(since(&vec![1, kind, 0, 7].into()), if known { 1 } else { 2 }, "{kind}");
+    }
+}
+
+#[test]
 fn a_message_has_exactly_these_bytes() {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let header = Header { hops: 0, epoch: 7 };

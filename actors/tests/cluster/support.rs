@@ -30,6 +30,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Quick enough for a test, slow enough for a busy machine.
 pub const TIMING: Timing = Timing { renew_ms: 300, suspicion_ms: 1_500 };
 
+const CENTURY_MS: u64 = 100 * 365 * 24 * 3_600 * 1_000;
+
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 fn unique() -> u64 {
@@ -98,7 +100,9 @@ impl World {
         let owner = Owner { node: NodeKey::number(name), incarnation: 1_000 + unique() };
         // Often, so that a test sees who does it.
         let interval = Duration::from_millis(20);
-        let maintenance = Maintenance { interval, ..Maintenance::default() };
+        let mut maintenance = Maintenance { interval, ..Maintenance::default() };
+        // Nothing is swept: the users of these tests have no devices that the store knows.
+        maintenance.policy.device_absent_ms = CENTURY_MS;
         let config =
             SystemConfig { shards: 2, owner, settings, maintenance, cluster: Some(cluster) };
         let system = runtime.block_on(ActorSystem::start(self.store.clone(), config))?;

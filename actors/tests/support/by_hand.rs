@@ -47,7 +47,7 @@ pub async fn say(
         let length = stream.read_u16().await.ok()?;
         let mut answer = vec![0; usize::from(length)];
         stream.read_exact(&mut answer).await.ok()?;
-        Some((stream, Answer::decode(&answer).ok()))
+        Some((stream, Answer::decode(&answer, NEWEST_VERSION).ok()))
     });
     match said.await.expect("the other side neither answered nor ended") {
         Some((stream, answer)) => (Some(stream), answer),

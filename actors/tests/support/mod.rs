@@ -103,22 +103,42 @@ impl Node {
         listen: SocketAddr,
         (dir, tls): (TempDir, TlsFiles),
     ) -> Self {
-        let (message_in, messages) = unbounded_channel();
-        let (notice_in, notices) = unbounded_channel();
         let config = LinkConfig {
             cluster: cluster.to_owned(),
             name: name.to_owned(),
             incarnation,
             listen,
             tls,
+            newest: None,
         };
+        Self::start_as(config, dir).await
+    }
+
+    /// A node that speaks no newer wire version than this.
+    pub async fn of_version(authority: &Authority, name: &str, newest: u8) -> Self {
+        let (dir, tls) = authority.files(name, 2100);
+        let config = LinkConfig {
+            cluster: authority.cluster.clone(),
+            name: name.to_owned(),
+            incarnation: 1,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tls,
+            newest: Some(newest),
+        };
+        Self::start_as(config, dir).await
+    }
+
+    async fn start_as(config: LinkConfig, dir: TempDir) -> Self {
+        let (message_in, messages) = unbounded_channel();
+        let (notice_in, notices) = unbounded_channel();
+        let (name, incarnation) = (config.name.clone(), config.incarnation);
         let links = Links::start(
             config,
             Arc::new(move |from, message| message_in.send((from, message)).unwrap_or(())),
             Arc::new(move |notice| notice_in.send(notice).unwrap_or(())),
         );
         let links = links.await.unwrap();
-        Self { name: name.to_owned(), incarnation, links, messages, notices, _files: dir }
+        Self { name, incarnation, links, messages, notices, _files: dir }
     }
 
     pub fn key(&self) -> NodeKey {

@@ -3,7 +3,6 @@
 
 use super::schedule::{Fault, Step};
 use crate::cluster::{Cluster, Place, Setup};
-use crate::gate::Gate;
 use crate::netns::{self, Network};
 use crate::process;
 use crate::run::RunError;
@@ -44,11 +43,9 @@ pub(super) fn unavailable(fault: Fault) -> Option<String> {
 pub(super) struct Ground {
     // Goes before what it stands on.
     pub(super) cluster: Cluster,
-    gates: Vec<Gate>,
     network: Option<Network>,
     disk: Option<SmallDisk>,
     tampering: Option<Tampering>,
-    _sockets: Option<TempDir>,
 }
 
 impl Ground {
@@ -63,24 +60,18 @@ impl Ground {
         if let Some(disk) = &disk {
             setup = setup.store_on(disk.path().join("store"));
         }
-        let (mut network, mut gates, mut sockets) = (None, Vec::new(), None);
+        let mut network = None;
         if has(&[Fault::Partition, Fault::OneWay]) {
             let made = Network::create(nodes).map_err(|e| fault("network", &e))?;
-            let directory = TempDir::new().map_err(|e| fault("temporary directory", &e))?;
-            let target = directory.path().join("store");
-            let mut places = Vec::new();
-            for n in 0..nodes {
-                let socket = directory.path().join(format!("store-{n}"));
-                gates.push(Gate::new(&socket, &target).map_err(|e| fault("gate", &e))?);
-                let address = made.address(n).into();
-                let through = words(&made.command(n, &binary));
-                places.push(Place { address, through, socket: Some(socket) });
-            }
-            setup = setup.store_socket(target).places(places);
-            (network, sockets) = (Some(made), Some(directory));
+            let place = |n| Place {
+                address: made.address(n).into(),
+                through: words(&made.command(n, &binary)),
+            };
+            setup = setup.places((0..nodes).map(place).collect()).gated();
+            network = Some(made);
         }
         let cluster = setup.start()?;
-        Ok(Self { cluster, gates, network, disk, tampering: None, _sockets: sockets })
+        Ok(Self { cluster, network, disk, tampering: None })
     }
 
     /// Does the fault. What is done by the clients is done elsewhere.
@@ -91,9 +82,7 @@ impl Ground {
             Fault::Pause => self.cluster.node(node)?.signal(Signal::STOP),
             Fault::Partition => {
                 self.network()?.isolate(node).map_err(|e| RunError::new(e.to_string()))?;
-                if let Some(gate) = self.gates.get(node) {
-                    gate.close();
-                }
+                self.cluster.gate(node)?.close();
             }
             Fault::OneWay => {
                 let others = (0..self.cluster.count()).filter(|other| *other != node);
@@ -130,7 +119,7 @@ impl Ground {
             Fault::Pause => self.cluster.node(node)?.signal(Signal::CONT),
             Fault::Partition | Fault::OneWay => {
                 self.network()?.heal().map_err(|e| RunError::new(e.to_string()))?;
-                self.gates.iter().for_each(Gate::open);
+                self.cluster.gate(node)?.open();
             }
             Fault::StoreDown => self.cluster.start_store()?,
             Fault::StoreSlow => self.cluster.store()?.signal(Signal::CONT),

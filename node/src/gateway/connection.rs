@@ -15,6 +15,7 @@ use super::refusal::{self, Refusal, error_frame};
 use super::socket::{Incoming, Socket};
 use super::{random, random_u64};
 use crate::AppState;
+use crate::http::Stream;
 use crate::identity::TokenError;
 use bytes::Bytes;
 use rookery_actors::message::{Attach, Identity};
@@ -28,7 +29,6 @@ use rookery_protocol::{
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 /// Heartbeats without a sign of life after which a client counts as gone.
@@ -69,7 +69,7 @@ struct Connection<'a> {
 }
 
 /// Serves a connection to its end; returns the code it was closed with, by whichever side.
-pub(crate) async fn run(state: &AppState, stream: TcpStream, read: Bytes) -> u16 {
+pub(crate) async fn run(state: &AppState, stream: Stream, read: Bytes) -> u16 {
     let mut socket = Socket::new(stream, read).await;
     let end = match Box::pin(hello::hello(state, &mut socket)).await {
         Ok(admitted) => serve(state, &mut socket, admitted).await,
@@ -78,7 +78,7 @@ pub(crate) async fn run(state: &AppState, stream: TcpStream, read: Bytes) -> u16
     Box::pin(finish(socket, end)).await
 }
 
-async fn serve(state: &AppState, socket: &mut Socket<TcpStream>, admitted: Admitted) -> End {
+async fn serve(state: &AppState, socket: &mut Socket<Stream>, admitted: Admitted) -> End {
     let Admitted { identity, window_bytes, resume } = admitted;
     let conn = state.gateway.next_conn();
     let now_ms = state.gateway.system.now().mono_ms;
@@ -106,7 +106,7 @@ async fn serve(state: &AppState, socket: &mut Socket<TcpStream>, admitted: Admit
 }
 
 /// The last words to the client, and the code of the end.
-async fn finish(socket: Socket<TcpStream>, end: End) -> u16 {
+async fn finish(socket: Socket<Stream>, end: End) -> u16 {
     match end {
         End::Refused(refusal) => {
             refusal::refuse(socket, refusal).await;
@@ -130,7 +130,7 @@ enum Step {
 
 impl Connection<'_> {
     /// Carries frames both ways until one side ends it.
-    async fn exchange(&mut self, socket: &mut Socket<TcpStream>) -> End {
+    async fn exchange(&mut self, socket: &mut Socket<Stream>) -> End {
         let mut arrived = Vec::new();
         let tick = sleep_until(self.next_tick());
         tokio::pin!(tick);
@@ -180,7 +180,7 @@ impl Connection<'_> {
     }
 
     /// Own answers that still wait go before the goodbye.
-    fn last_words(&mut self, socket: &mut Socket<TcpStream>, end: End) -> End {
+    fn last_words(&mut self, socket: &mut Socket<Stream>, end: End) -> End {
         if !self.replies.is_empty() {
             socket.chunks().push(std::mem::take(&mut self.replies).into());
         }
@@ -360,7 +360,7 @@ impl Connection<'_> {
 
     // ---- to the client, and the time --------------------------------------------------------
 
-    fn begin_write(&mut self, socket: &mut Socket<TcpStream>) {
+    fn begin_write(&mut self, socket: &mut Socket<Stream>) {
         let bytes = socket.write();
         self.state.gateway.meters.sent_bytes.increment(bytes as u64);
         self.progress = socket.progress();
@@ -389,7 +389,7 @@ impl Connection<'_> {
     }
 
     /// Judges what should have happened by now.
-    fn tick(&mut self, socket: &Socket<TcpStream>) -> Result<(), End> {
+    fn tick(&mut self, socket: &Socket<Stream>) -> Result<(), End> {
         let now_ms = self.state.gateway.system.now().mono_ms;
         let since = |then_ms: u64| now_ms.saturating_sub(then_ms);
         if socket.progress() != self.progress {

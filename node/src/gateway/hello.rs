@@ -2,6 +2,7 @@
 
 use super::refusal::Refusal;
 use super::socket::{Incoming, Socket};
+use crate::http::Stream;
 use crate::identity::{Claims, IdentityError, Standing, TokenError};
 use crate::{AppState, now_ms};
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use rookery_protocol::limits::{
 use rookery_protocol::{ClientFrame, CloseCode, ErrorCode, VERSIONS, frames};
 use std::future::poll_fn;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Most time for the store to say who somebody is.
@@ -47,10 +47,7 @@ impl From<Refusal> for End {
 }
 
 /// Waits for `Hello` and judges it.
-pub(crate) async fn hello(
-    state: &AppState,
-    socket: &mut Socket<TcpStream>,
-) -> Result<Admitted, End> {
+pub(crate) async fn hello(state: &AppState, socket: &mut Socket<Stream>) -> Result<Admitted, End> {
     let patience = Duration::from_millis(state.config.limits.hello_timeout_ms);
     let mut stop = state.gateway.stop.subscribe();
     let coming = async {
@@ -66,7 +63,7 @@ pub(crate) async fn hello(
     }
 }
 
-async fn first_frame(state: &AppState, socket: &mut Socket<TcpStream>) -> Result<Hello, End> {
+async fn first_frame(state: &AppState, socket: &mut Socket<Stream>) -> Result<Hello, End> {
     loop {
         let incoming = poll_fn(|cx| socket.poll(cx, true)).await;
         let Some(message) = message(state, incoming)? else { continue };

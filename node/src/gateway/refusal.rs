@@ -2,12 +2,12 @@
 
 use super::meters;
 use super::socket::Socket;
+use crate::http::Stream;
 use bytes::Bytes;
 use rookery_protocol::{CloseCode, DecodeError, ErrorCode, ServerFrame, server};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Time for the last words to leave and for the client to close its side.
 const LINGER: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ pub(crate) fn error_frame(code: ErrorCode, request: u32, detail: &'static str) -
 }
 
 /// Says goodbye and closes. Takes [`LINGER`] at most.
-pub(crate) async fn refuse(mut socket: Socket<TcpStream>, refusal: Refusal) {
+pub(crate) async fn refuse(mut socket: Socket<Stream>, refusal: Refusal) {
     let Refusal { error, close, detail } = refusal;
     let mut words = Vec::new();
     if let Some((code, request)) = error {
@@ -113,7 +113,7 @@ pub(crate) async fn refuse(mut socket: Socket<TcpStream>, refusal: Refusal) {
 }
 
 /// Answers the client's own close. Takes [`LINGER`] at most.
-pub(crate) async fn answer_close(mut socket: Socket<TcpStream>) {
+pub(crate) async fn answer_close(mut socket: Socket<Stream>) {
     socket.chunks().clear();
     let answering = poll_fn(|cx| socket.poll_flush(cx));
     if tokio::time::timeout(LINGER, answering).await.is_err() {

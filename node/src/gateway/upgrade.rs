@@ -3,7 +3,7 @@
 use super::{connection, meters};
 use crate::AppState;
 use crate::http::accept::Peer;
-use crate::http::{ApiError, ErrorCode};
+use crate::http::{ApiError, ErrorCode, Stream};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -14,7 +14,6 @@ use hyper_util::rt::TokioIo;
 use rookery_protocol::SUBPROTOCOL;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Time for the 101 to leave.
@@ -67,9 +66,9 @@ pub async fn upgrade(State(state): State<Arc<AppState>>, mut request: Request) -
     response
 }
 
-/// The TCP stream below an upgraded connection, and what was read of it already.
-async fn stream(upgraded: OnUpgrade) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+/// The stream below an upgraded connection, and what was read of it already.
+async fn stream(upgraded: OnUpgrade) -> Option<(Stream, Bytes)> {
+    let parts = upgraded.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }
 

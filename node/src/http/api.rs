@@ -1,84 +1,112 @@
 //! The routes under /v1 that turn a name and a password into tokens.
 
 use super::accept::Peer;
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorBody, ErrorCode};
 use super::{bearer, body};
 use crate::AppState;
-use crate::identity::Credentials;
+use crate::identity::{Attempt, Credentials, Wanted};
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use axum::{Extension, Json};
 use rookery_protocol::UserId;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use utoipa::ToSchema;
 
-/// Body of /v1/signup and /v1/login.
-#[derive(Deserialize)]
+/// A new account.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NameAndPassword {
+pub(super) struct SignUpBody {
+    /// 2 to 32 of a-z, 0-9, `_`, `.` and `-`.
     name: String,
+    /// 8 to 256 bytes.
     password: String,
+    /// What the first device calls itself.
+    device_name: Option<String>,
+    /// The code of an invitation, where sign-up needs one.
+    invitation: Option<String>,
+}
+
+/// A new device of an account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogInBody {
+    /// The account's name.
+    name: String,
+    /// Its password.
+    password: String,
+    /// What the device calls itself.
     device_name: Option<String>,
 }
 
-const NAME_AND_PASSWORD: &str =
-    "the text fields name and password, and device_name if there is one";
-
-/// Body of /v1/refresh.
-#[derive(Deserialize)]
+/// A refresh token.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Refresh {
+pub(super) struct RefreshBody {
+    /// The newest one of the device.
     refresh_token: String,
 }
 
-/// The answer of all three.
-#[derive(Serialize)]
+/// What a device needs to connect.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Admitted {
+    /// 16 digits of hex.
     user: String,
+    /// 16 digits of hex.
     device: String,
+    /// The unique name.
     name: String,
+    /// For `Hello`, and as a bearer.
     access_token: String,
+    /// When the access token ends, Unix milliseconds.
     access_expires_ms: u64,
+    /// Good for one refresh.
     refresh_token: String,
+    /// Where to connect.
     websocket: String,
+    /// Other addresses of the same service, best first.
     endpoints: Vec<String>,
 }
 
 type Answer = Result<Json<Admitted>, ApiError>;
 
 /// `POST /v1/signup`.
-pub(super) async fn sign_up(
-    State(state): State<Arc<AppState>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer {
+#[utoipa::path(post, path = "/v1/signup", tag = "tokens", request_body = SignUpBody,
+    responses((status = 200, description = "The account's first device", body = Admitted),
+        (status = "default", description = "Refused", body = ErrorBody)))]
+pub(super) async fn sign_up(State(state): State<Arc<AppState>>, request: Request) -> Answer {
     let websocket = websocket_url(request.headers(), &state);
-    let body: NameAndPassword = admit(&state, peer, request, NAME_AND_PASSWORD).await?;
-    let credentials = state.identity.sign_up(body.name, body.password, body.device_name).await?;
+    let fields =
+        "the text fields name and password, and device_name and invitation if there are any";
+    let (_, body) = admit::<SignUpBody>(&state, request, fields).await?;
+    let SignUpBody { name, password, device_name, invitation } = body;
+    let wanted = Wanted { name, password, device_name, invitation };
+    let credentials = state.identity.sign_up(wanted).await?;
     Ok(admitted(&state, credentials, websocket))
 }
 
 /// `POST /v1/login`.
-pub(super) async fn log_in(
-    State(state): State<Arc<AppState>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer {
+#[utoipa::path(post, path = "/v1/login", tag = "tokens", request_body = LogInBody,
+    responses((status = 200, description = "A new device", body = Admitted),
+        (status = "default", description = "Refused", body = ErrorBody)))]
+pub(super) async fn log_in(State(state): State<Arc<AppState>>, request: Request) -> Answer {
     let websocket = websocket_url(request.headers(), &state);
-    let body: NameAndPassword = admit(&state, peer, request, NAME_AND_PASSWORD).await?;
-    let credentials = state.identity.log_in(body.name, body.password, body.device_name).await?;
+    let fields = "the text fields name and password, and device_name if there is one";
+    let (address, body) = admit::<LogInBody>(&state, request, fields).await?;
+    let attempt = Attempt { name: body.name, password: body.password, address };
+    let credentials = state.identity.log_in(attempt, body.device_name).await?;
     Ok(admitted(&state, credentials, websocket))
 }
 
 /// `POST /v1/refresh`.
-pub(super) async fn refresh(
-    State(state): State<Arc<AppState>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer {
+#[utoipa::path(post, path = "/v1/refresh", tag = "tokens", request_body = RefreshBody,
+    responses((status = 200, description = "Fresh tokens of the same device", body = Admitted),
+        (status = "default", description = "Refused", body = ErrorBody)))]
+pub(super) async fn refresh(State(state): State<Arc<AppState>>, request: Request) -> Answer {
     let websocket = websocket_url(request.headers(), &state);
-    let body: Refresh = admit(&state, peer, request, "the text field refresh_token").await?;
+    let (_, body) = admit::<RefreshBody>(&state, request, "the text field refresh_token").await?;
     let (answer, revoked) = state.identity.refresh(&body.refresh_token).await;
     if let Some((user, device)) = revoked {
         state.gateway.device_revoked(user, device).await;
@@ -87,12 +115,15 @@ pub(super) async fn refresh(
 }
 
 /// Lets a request in if its address has attempts left, and reads its body.
-async fn admit<T: serde::de::DeserializeOwned>(
+pub(super) async fn admit<T: serde::de::DeserializeOwned>(
     state: &AppState,
-    peer: Peer,
     request: Request,
     fields: &str,
-) -> Result<T, ApiError> {
+) -> Result<(IpAddr, T), ApiError> {
+    let Some(peer) = request.extensions().get::<Peer>() else {
+        tracing::error!("a request came without its peer");
+        return Err(ApiError::new(ErrorCode::Internal, "a fault of the node; it was logged"));
+    };
     let address = peer.address(request.headers(), &state.config.http.trusted_proxies);
     state.attempts.take(address, Instant::now()).map_err(|wait| ApiError {
         code: ErrorCode::RateLimited,
@@ -100,7 +131,7 @@ async fn admit<T: serde::de::DeserializeOwned>(
         retry_after_s: Some(wait.as_secs().saturating_add(1)),
     })?;
     let patience = Duration::from_millis(state.config.http.body_timeout_ms);
-    body::json(request, patience, fields).await
+    Ok((address, body::json(request, patience, fields).await?))
 }
 
 fn admitted(state: &AppState, credentials: Credentials, websocket: String) -> Json<Admitted> {
@@ -118,13 +149,18 @@ fn admitted(state: &AppState, credentials: Credentials, websocket: String) -> Js
 }
 
 /// Where a client may connect, best first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Discovered {
+    /// The best one.
     websocket: String,
+    /// All.
     endpoints: Vec<String>,
 }
 
 /// `GET /v1/discover`: for who holds an access token, the user's home comes first.
+#[utoipa::path(get, path = "/v1/discover", tag = "tokens", security((), ("bearer" = [])),
+    responses((status = 200, description = "Where to connect", body = Discovered),
+        (status = "default", description = "Refused", body = ErrorBody)))]
 pub(super) async fn discover(
     State(state): State<Arc<AppState>>,
     headers: HeaderMap,
@@ -149,8 +185,9 @@ fn websocket_url(headers: &HeaderMap, state: &AppState) -> String {
     }
     let host_byte = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = if state.config.http.tls_certificate.is_some() { "wss" } else { "ws" };
     match host.filter(|host| !host.is_empty() && host.bytes().all(host_byte)) {
-        Some(host) => format!("ws://{host}/v1/ws"),
-        None => format!("ws://{}/v1/ws", state.http_addr),
+        Some(host) => format!("{scheme}://{host}/v1/ws"),
+        None => format!("{scheme}://{}/v1/ws", state.http_addr),
     }
 }

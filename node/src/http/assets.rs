@@ -4,10 +4,10 @@
 //! revalidated at each load by their hash, so that a new binary is a new page at once.
 
 use super::error::{ApiError, ErrorCode};
+use super::etag;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -22,15 +22,9 @@ struct Asset {
 
 static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
     let asset =
-        |bytes: &'static [u8], content_type| Asset { content_type, bytes, etag: etag(bytes) };
+        |bytes: &'static [u8], content_type| Asset { content_type, bytes, etag: etag::of(bytes) };
     FILES.iter().map(|(path, content_type, bytes)| (*path, asset(bytes, *content_type))).collect()
 });
-
-fn etag(bytes: &[u8]) -> HeaderValue {
-    let digest = Sha256::digest(bytes);
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::try_from(format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\""))
-}
 
 /// Answers what no route does: a file, or the error that says there is none.
 pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -45,10 +39,7 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
         let refused = ApiError::new(ErrorCode::WrongMethod, "a file is read with GET");
         return ([(header::ALLOW, "GET, HEAD")], refused).into_response();
     }
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
-        let etag = asset.etag.as_bytes();
-        value.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii() == etag)
-    });
+    let known = etag::is_known(&headers, &asset.etag);
     let (status, body) = match (known, &method) {
         (true, _) => (StatusCode::NOT_MODIFIED, Body::empty()),
         (false, &Method::HEAD) => (StatusCode::OK, Body::empty()),

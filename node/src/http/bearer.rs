@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(super) struct Caller {
     pub(super) user: UserId,
     pub(super) device: DeviceId,
+    /// The user's unique name.
+    pub(super) name: String,
 }
 
 impl FromRequestParts<Arc<AppState>> for Caller {
@@ -27,7 +29,7 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         let missing = || ApiError::new(ErrorCode::BadToken, "send an access token as a bearer");
         let Claims { user, device, .. } = claims(state, &parts.headers)?.ok_or_else(missing)?;
         match state.identity.standing(user, device).await? {
-            Standing::Good(_) => Ok(Self { user, device }),
+            Standing::Good(name) => Ok(Self { user, device, name }),
             Standing::Revoked => {
                 Err(ApiError::new(ErrorCode::BadToken, "the device was revoked; log in again"))
             }

@@ -1,21 +1,22 @@
 //! The devices of the caller: a list, and an end to any of them.
 
 use super::bearer::Caller;
-use super::error::{ApiError, ErrorCode};
-use super::query::{self, Page};
+use super::error::{ApiError, ErrorBody, ErrorCode};
+use super::query::{self, Page, Segment};
 use crate::AppState;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use rookery_protocol::DeviceId;
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Most devices of a page.
 const MAX_DEVICES: usize = 100;
 
 /// A device of the caller.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Device {
     /// 16 digits of hex.
     device: String,
@@ -28,7 +29,7 @@ pub(super) struct Device {
 }
 
 /// Some of the caller's devices.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Devices {
     devices: Vec<Device>,
     /// `after` of the next page; null at the end.
@@ -36,6 +37,11 @@ pub(super) struct Devices {
 }
 
 /// `GET /v1/devices?after&limit`.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices", security(("bearer" = [])),
+    params(("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 100)),
+    responses((status = 200, description = "A page", body = Devices),
+        (status = "default", description = "Refused", body = ErrorBody)))]
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -55,9 +61,14 @@ pub(super) async fn list(
 
 /// `DELETE /v1/devices/{device}`: its tokens end, its sockets close on every node. The caller's own
 /// device is a log-out.
+#[utoipa::path(delete, path = "/v1/devices/{device}", tag = "devices",
+    security(("bearer" = [])),
+    params(("device" = String, Path, description = "16 digits of hex")),
+    responses((status = 204, description = "Its tokens end and its connections close"),
+        (status = "default", description = "Refused", body = ErrorBody)))]
 pub(super) async fn revoke(
     State(state): State<Arc<AppState>>,
-    Path(device): Path<String>,
+    Segment(device): Segment,
     caller: Caller,
 ) -> Result<StatusCode, ApiError> {
     let unknown = || ApiError::new(ErrorCode::NotFound, "you have no such device");

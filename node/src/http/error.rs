@@ -6,8 +6,9 @@ use crate::identity::IdentityError;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use std::borrow::Cow;
+use utoipa::ToSchema;
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub enum ErrorCode {
     NameTaken,
     /// Sign-up is closed.
     SignUpClosed,
+    /// Sign-up is by invitation, and there was no good one.
+    NotInvited,
+    /// The account was ended.
+    AccountDisabled,
+    /// A display name or avatar may not be one.
+    BadProfile,
     /// No such user, or not the password.
     WrongCredentials,
     /// The token is not good.
@@ -62,6 +69,9 @@ impl ErrorCode {
             Self::BadPassword => "BadPassword",
             Self::NameTaken => "NameTaken",
             Self::SignUpClosed => "SignUpClosed",
+            Self::NotInvited => "NotInvited",
+            Self::AccountDisabled => "AccountDisabled",
+            Self::BadProfile => "BadProfile",
             Self::WrongCredentials => "WrongCredentials",
             Self::BadToken => "BadToken",
             Self::TokenExpired => "TokenExpired",
@@ -83,9 +93,13 @@ impl ErrorCode {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::BadName | Self::BadPassword => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::BadName | Self::BadPassword | Self::BadProfile => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NameTaken => StatusCode::CONFLICT,
-            Self::SignUpClosed | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::SignUpClosed | Self::NotInvited | Self::AccountDisabled | Self::ForeignOrigin => {
+                StatusCode::FORBIDDEN
+            }
             Self::WrongCredentials | Self::BadToken | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
@@ -99,6 +113,24 @@ impl ErrorCode {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// What went wrong.
+    error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ErrorDetail {
+    /// For programs: go by it.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// For people who write programs.
+    #[schema(value_type = String)]
+    detail: Cow<'static, str>,
 }
 
 /// A failure as it is answered.
@@ -121,7 +153,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code.name(), "detail": self.detail } });
+        let body = ErrorBody { error: ErrorDetail { code: self.code.name(), detail: self.detail } };
         let mut response = (self.code.status(), Json(body)).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds.into());
@@ -145,6 +177,20 @@ impl From<IdentityError> for ApiError {
             IdentityError::SignUpClosed => {
                 (ErrorCode::SignUpClosed, "this node takes no new accounts")
             }
+            IdentityError::NotInvited => {
+                (ErrorCode::NotInvited, "sign-up needs an invitation that is still good")
+            }
+            IdentityError::ShutOut => {
+                (ErrorCode::AccountDisabled, "an operator, or its owner, ended this account")
+            }
+            IdentityError::BadProfile => (
+                ErrorCode::BadProfile,
+                "a display name has at most 128 bytes and no invisible characters, an avatar is \
+                 an https URL of at most 512",
+            ),
+            IdentityError::LockedOut(_) => {
+                (ErrorCode::RateLimited, "too many wrong passwords; wait before the next one")
+            }
             IdentityError::WrongCredentials => {
                 (ErrorCode::WrongCredentials, "name and password don't fit")
             }
@@ -157,7 +203,10 @@ impl From<IdentityError> for ApiError {
             ),
             IdentityError::Internal => (ErrorCode::Internal, "a fault of the node; it was logged"),
         };
-        let retry_after_s = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let retry_after_s = match error {
+            IdentityError::LockedOut(wait) => Some(wait.as_secs().saturating_add(1)),
+            _ => (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        };
         Self { code, detail: detail.into(), retry_after_s }
     }
 }

@@ -3,7 +3,9 @@
 //! ```text
 //! accept ── every response: security headers, metrics
 //!   |- /v1/signup, /v1/login, /v1/refresh   guard (draining, origin) -> attempts -> identity
-//!   |- /v1/devices                          guard -> bearer -> identity
+//!   |- /v1/account, /v1/users, /v1/devices  guard -> bearer -> identity
+//!   |- /v1/conversations                    guard -> bearer -> reads of the store
+//!   |- /v1/openapi.json                     all of this as a document
 //!   |- /v1/discover                         guard -> where to connect
 //!   |- /v1/ws                               guard -> gateway::upgrade
 //!   |- /healthz, /readyz
@@ -11,24 +13,36 @@
 //! ```
 
 pub mod accept;
+mod account;
 mod api;
 mod assets;
 mod bearer;
 mod body;
+mod conversations;
 mod devices;
 mod error;
+mod etag;
+mod export;
 mod health;
+mod openapi;
 pub mod origin;
+mod per_address;
 mod query;
 mod rate;
+mod reads;
+mod stream;
+mod tls;
 
 pub use body::MAX_BODY_BYTES;
 pub use error::{ApiError, ErrorCode};
+pub use per_address::PerAddress;
 pub use rate::Attempts;
+pub use stream::Stream;
+pub use tls::{Tls, TlsError};
 
 use crate::{AppState, gateway};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -63,6 +77,17 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/signup", post(api::sign_up))
         .route("/v1/login", post(api::log_in))
         .route("/v1/refresh", post(api::refresh))
+        .route("/v1/account", get(account::show).patch(account::change))
+        .route("/v1/account/password", post(account::password))
+        .route("/v1/account/delete", post(account::delete))
+        .route("/v1/account/export", get(export::export))
+        .route("/v1/users", get(account::named))
+        .route("/v1/users/{user}", get(account::user))
+        .route("/v1/conversations", get(conversations::list))
+        .route("/v1/conversations/{conversation}", get(conversations::show))
+        .route("/v1/conversations/{conversation}/members", get(conversations::members))
+        .route("/v1/conversations/{conversation}/history", get(conversations::history))
+        .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{device}", delete(devices::revoke))
         .route("/v1/discover", get(api::discover))
@@ -116,8 +141,9 @@ async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next)
     if let Some(origin) = allowed {
         allow_origin(headers, origin, preflight);
     }
-    // Tokens are in these answers: no cache may keep them.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Tokens and people's words are in these answers: unless one says otherwise, no cache keeps it.
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     response
 }
 
@@ -147,7 +173,9 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
 /// Stands around everything: headers of every response, and what metrics know of it.
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let route = route(request.uri().path());
+    // A label of few values: paths are whatever strangers send.
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "page".to_owned(), |route| route.as_str().to_owned());
     let mut response = next.run(request).await;
     for (name, value) in SECURITY_HEADERS {
         response.headers_mut().insert(name, value);
@@ -155,25 +183,9 @@ async fn observe(request: Request, next: Next) -> Response {
     let code = response.extensions().get::<ErrorCode>().map_or("", |code| code.name());
     let status = response.status().as_u16().to_string();
     metrics::counter!("rookery_http_requests_total",
-        "route" => route, "status" => status, "code" => code)
+        "route" => route.clone(), "status" => status, "code" => code)
     .increment(1);
     metrics::histogram!("rookery_http_request_seconds", "route" => route)
         .record(started.elapsed().as_secs_f64());
     response
-}
-
-/// A label of few values: paths are whatever strangers send.
-fn route(path: &str) -> &'static str {
-    const ROUTES: [&str; 8] = [
-        "/v1/signup",
-        "/v1/login",
-        "/v1/refresh",
-        "/v1/devices",
-        "/v1/discover",
-        "/v1/ws",
-        "/healthz",
-        "/readyz",
-    ];
-    let known = ROUTES.into_iter().find(|route| *route == path);
-    known.unwrap_or_else(|| if path.starts_with("/v1/devices/") { "/v1/devices" } else { "page" })
 }

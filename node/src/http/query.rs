@@ -1,7 +1,23 @@
-//! What follows the `?` of a path: few fields, each known, each once.
+//! What a path says: its variable segment, and after the `?` few fields, each known, each once.
 
 use super::error::{ApiError, ErrorCode};
 use crate::identity::hex;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+
+/// The variable segment of a path. One that is no text is nothing that could be found.
+#[derive(Clone, Debug)]
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let nothing = |_| ApiError::new(ErrorCode::NotFound, "there is no such thing");
+        path.map(|Path(segment)| Self(segment)).map_err(nothing)
+    }
+}
 
 /// A place in a list and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ fn take(
 }
 
 /// An IPv6 subscriber has a /64 at least: all of it is one address here.
-fn bucket_of(address: IpAddr) -> IpAddr {
+pub(super) fn bucket_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let [a, b, c, d, ..] = v6.segments();

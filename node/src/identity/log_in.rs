@@ -1,5 +1,6 @@
 //! Ways in: sign-up, log-in, refresh.
 
+use super::accounts::invitation_hash;
 use super::names::{device_label, folded};
 use super::password::random;
 use super::{
@@ -9,32 +10,72 @@ use super::{
 use crate::clock::now_ms;
 use rookery_cluster_config::SignUp;
 use rookery_protocol::{DeviceId, UserId};
-use rookery_store::{Account, DeviceRow, RefreshRow, Rotated, Rotation, StoreError};
-use std::sync::Arc;
+use rookery_store::{Account, DeviceRow, Rotated, Rotation, StoreError};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Instant;
 
 /// Times a random id is drawn anew when it is in use.
 const ID_ATTEMPTS: usize = 4;
+
+/// Somebody shows a password.
+pub struct Attempt {
+    /// Of which account, as it was typed.
+    pub name: String,
+    /// The password.
+    pub password: String,
+    /// From where.
+    pub address: IpAddr,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attempt(..)")
+    }
+}
+
+/// Somebody wants an account.
+pub struct Wanted {
+    /// Its name, as it was typed.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+    /// What the first device calls itself.
+    pub device_name: Option<String>,
+    /// The code of an invitation.
+    pub invitation: Option<String>,
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wanted(..)")
+    }
+}
 
 impl Identity {
     /// Makes an account and its first device.
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub async fn sign_up(
-        &self,
-        name: String,
-        password: String,
-        device_name: Option<String>,
-    ) -> Result<Credentials, IdentityError> {
-        if self.shared.sign_up == SignUp::Closed {
-            return Err(IdentityError::SignUpClosed);
-        }
-        let name = folded(&name).ok_or(IdentityError::BadName)?;
-        if !PASSWORD_BYTES.contains(&password.len()) {
+    pub async fn sign_up(&self, wanted: Wanted) -> Result<Credentials, IdentityError> {
+        let invitation = match self.shared.sign_up {
+            SignUp::Closed => return Err(IdentityError::SignUpClosed),
+            SignUp::Open => None,
+            SignUp::Invitation => {
+                let code = wanted.invitation.as_deref().ok_or(IdentityError::NotInvited)?;
+                Some(invitation_hash(code))
+            }
+        };
+        let name = folded(&wanted.name).ok_or(IdentityError::BadName)?;
+        if !PASSWORD_BYTES.contains(&wanted.password.len()) {
             return Err(IdentityError::BadPassword);
         }
-        self.run(move |shared| async move { shared.sign_up(name, password, device_name).await })
-            .await
+        let Wanted { password, device_name, .. } = wanted;
+        self.run(move |shared| async move {
+            let account = shared.sign_up(name, password, invitation).await?;
+            shared.new_device(account, device_name).await
+        })
+        .await
     }
 
     /// Makes a device of an account.
@@ -43,12 +84,18 @@ impl Identity {
     /// [`IdentityError`].
     pub async fn log_in(
         &self,
-        name: String,
-        password: String,
+        attempt: Attempt,
         device_name: Option<String>,
     ) -> Result<Credentials, IdentityError> {
-        self.run(move |shared| async move { shared.log_in(&name, password, device_name).await })
-            .await
+        self.run(move |shared| async move {
+            let account = shared.verified(attempt).await?;
+            match shared.new_device(account, device_name).await {
+                // It was changed or ended while the password was looked at.
+                Err(IdentityError::NotFound) => Err(IdentityError::WrongCredentials),
+                done => done,
+            }
+        })
+        .await
     }
 
     /// Trades a refresh token for fresh tokens. The second field names a device that was revoked
@@ -83,40 +130,50 @@ impl<E: Into<IdentityError>> From<E> for Refused {
 
 impl Shared {
     async fn sign_up(
-        self: Arc<Self>,
+        &self,
         name: String,
         password: String,
-        device_name: Option<String>,
-    ) -> Result<Credentials, IdentityError> {
+        invitation: Option<[u8; 32]>,
+    ) -> Result<Account, IdentityError> {
         // A taken name is told before a hash is spent on it; the commit decides all the same.
-        let wanted = name.clone();
-        let taken = on_store(&self.store, move |store| async move {
-            store.account_by_name(&wanted).await.map(|account| account.is_some())
-        });
-        if taken.await?? {
+        if self.account_named(name.clone()).await?.is_some() {
             return Err(IdentityError::NameTaken);
         }
         let password_hash = self.passwords.hash(password).await?;
-        let user = self.create_account(name.clone(), password_hash).await?;
-        let credentials = self.new_device(user, name, device_name).await?;
+        let account = self.create_account(name, password_hash, invitation).await?;
         metrics::counter!("rookery_sign_ups_total").increment(1);
-        Ok(credentials)
+        Ok(account)
     }
 
-    async fn log_in(
-        self: Arc<Self>,
-        name: &str,
-        password: String,
-        device_name: Option<String>,
-    ) -> Result<Credentials, IdentityError> {
+    /// The account that holds a name, which is folded.
+    pub(super) async fn account_named(
+        &self,
+        name: String,
+    ) -> Result<Option<Account>, IdentityError> {
+        let found =
+            on_store(&self.store, move |store| async move { store.account_by_name(&name).await });
+        Ok(found.await??)
+    }
+
+    /// The account of somebody who knows its password. Who guesses waits.
+    pub(super) async fn verified(&self, attempt: Attempt) -> Result<Account, IdentityError> {
+        let Attempt { name, password, address } = attempt;
+        self.lockout.begin(&name, address, Instant::now()).map_err(IdentityError::LockedOut)?;
+        let account = self.known(&name, password).await?;
+        self.lockout.succeeded(&name, address, Instant::now());
+        let user = account.user;
+        let shut = on_store(&self.store, move |store| async move { store.is_shut_out(user).await });
+        // Told only to who knows the password.
+        if shut.await??.is_some() {
+            return Err(IdentityError::ShutOut);
+        }
+        Ok(account)
+    }
+
+    async fn known(&self, name: &str, password: String) -> Result<Account, IdentityError> {
         // A name or password that no account can have goes the same way as an unknown one.
         let account = match folded(name) {
-            Some(name) => {
-                let found = on_store(&self.store, move |store| async move {
-                    store.account_by_name(&name).await
-                });
-                found.await??
-            }
+            Some(name) => self.account_named(name).await?,
             None => None,
         };
         let possible = PASSWORD_BYTES.contains(&password.len());
@@ -126,11 +183,10 @@ impl Shared {
         let account = account.filter(|_| fits && possible);
         let outcome = if account.is_some() { "good" } else { "refused" };
         metrics::counter!("rookery_log_ins_total", "outcome" => outcome).increment(1);
-        let account = account.ok_or(IdentityError::WrongCredentials)?;
-        self.new_device(account.user, account.name, device_name).await
+        account.ok_or(IdentityError::WrongCredentials)
     }
 
-    async fn refresh(self: Arc<Self>, token: &RefreshToken) -> Result<Credentials, Refused> {
+    async fn refresh(&self, token: &RefreshToken) -> Result<Credentials, Refused> {
         let fresh = token.successor(&self.succession).ok_or(IdentityError::Internal)?;
         let now_ms = now_ms();
         let rotation = Rotation {
@@ -164,23 +220,27 @@ impl Shared {
         &self,
         name: String,
         password_hash: String,
-    ) -> Result<UserId, IdentityError> {
+        invitation: Option<[u8; 32]>,
+    ) -> Result<Account, IdentityError> {
         for _ in 0..ID_ATTEMPTS {
-            let user = UserId(random_id()?);
             let account = Account {
-                user,
+                user: UserId(random_id()?),
                 name: name.clone(),
                 password_hash: password_hash.clone(),
                 created_ms: now_ms(),
             };
-            let created =
-                on_store(
-                    &self.store,
-                    move |store| async move { store.create_account(&account).await },
-                );
+            let wanted = account.clone();
+            let created = on_store(&self.store, move |store| async move {
+                match invitation {
+                    Some(hash) => {
+                        store.create_invited_account(&wanted, hash, wanted.created_ms).await
+                    }
+                    None => store.create_account(&wanted).await,
+                }
+            });
             match created.await? {
                 Err(StoreError::IdTaken) => {}
-                done => return Ok(done.map(|()| user)?),
+                done => return Ok(done.map(|()| account)?),
             }
         }
         Err(internal(&StoreError::IdTaken))
@@ -189,10 +249,10 @@ impl Shared {
     /// Makes a device and its tokens.
     async fn new_device(
         &self,
-        user: UserId,
-        name: String,
+        account: Account,
         device_name: Option<String>,
     ) -> Result<Credentials, IdentityError> {
+        let user = account.user;
         let refresh_token = RefreshToken::generate().ok_or(IdentityError::Internal)?;
         let hash = refresh_token.hash();
         for _ in 0..ID_ATTEMPTS {
@@ -206,15 +266,15 @@ impl Shared {
                 revoked: false,
             };
             let expires_ms = now.saturating_add(self.refresh_ttl_ms);
+            let whose = account.clone();
             let created = on_store(&self.store, move |store| async move {
-                store.create_device(&row).await?;
-                store.put_refresh(hash, &RefreshRow { user, device, expires_ms }).await
+                store.admit_device(&whose, &row, (hash, expires_ms)).await
             });
             match created.await? {
                 Err(StoreError::IdTaken) => {}
                 done => {
                     done?;
-                    return self.credentials(user, name, device, refresh_token);
+                    return self.credentials(user, account.name, device, refresh_token);
                 }
             }
         }
@@ -237,7 +297,7 @@ impl Shared {
 }
 
 /// A random id; never 0, which stands for "none" in several places.
-fn random_id() -> Result<u64, IdentityError> {
+pub(super) fn random_id() -> Result<u64, IdentityError> {
     let bytes = random::<8>().ok_or(IdentityError::Internal)?;
     Ok(u64::from_be_bytes(bytes).max(1))
 }

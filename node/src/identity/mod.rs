@@ -6,25 +6,30 @@
 //! refresh  refresh token   -> the same device, tokens; a second use revokes the device
 //! ```
 //!
-//! `log_in` has these ways in, `devices` what becomes of devices, `key_ring` the keys that sign.
+//! `log_in` has these ways in (`lockout` slows who guesses), `accounts` and `devices` what becomes of them, `key_ring` the keys that sign.
 //!
 //! Safety: an unknown user and a wrong password answer alike and take alike. No password or token
 //! reaches a log, a metric or an error. An operation that has begun runs to its end even when its
 //! client leaves, so that no commit is half told; how many may run is bounded.
 
+mod accounts;
 mod argon;
 mod devices;
 pub(crate) mod hex;
 mod key_ring;
+mod lockout;
 mod log_in;
 mod names;
 mod password;
 mod refresh;
 mod token;
 
+pub use accounts::ProfileChange;
 pub use argon::Cost;
 pub use devices::{DevicePage, Standing};
 pub(crate) use key_ring::{Secrets, keep_keys};
+pub use lockout::Lockout;
+pub use log_in::{Attempt, Wanted};
 pub use password::{PasswordError, Passwords};
 pub use refresh::{RefreshToken, SuccessionKey};
 pub use token::{Claims, LEEWAY_S, SigningFailed, TokenError, Tokens};
@@ -81,6 +86,14 @@ pub enum IdentityError {
     NameTaken,
     /// Sign-up is closed.
     SignUpClosed,
+    /// Sign-up is by invitation, and there was no good one.
+    NotInvited,
+    /// Too many wrong passwords: the time to wait.
+    LockedOut(Duration),
+    /// An operator, or its user, ended the account.
+    ShutOut,
+    /// A display name or avatar may not be one.
+    BadProfile,
     /// No such user, or not the password.
     WrongCredentials,
     /// The refresh token is unknown, expired or was used before.
@@ -108,6 +121,7 @@ impl From<StoreError> for IdentityError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NameTaken => Self::NameTaken,
+            StoreError::NotInvited => Self::NotInvited,
             StoreError::Busy => Self::Busy,
             StoreError::Unresolved | StoreError::Read(ReadError::Unavailable(_)) => {
                 Self::StoreUnavailable
@@ -148,6 +162,7 @@ pub struct Identity {
 struct Shared {
     store: Store,
     passwords: Passwords,
+    lockout: Lockout,
     tokens: Tokens,
     sign_up: SignUp,
     access_ttl_s: u64,
@@ -176,6 +191,7 @@ impl Identity {
         let shared = Shared {
             store,
             passwords: Passwords::new(cost, threads, queue)?,
+            lockout: Lockout::default(),
             tokens: Tokens::with(&secrets.ring)?,
             succession: SuccessionKey::of(&secrets.secret),
             sign_up: config.limits.sign_up,

@@ -7,6 +7,10 @@
     reason = "a helper that fails fails its test"
 )]
 
+mod accounts;
+mod bad_input;
+mod openapi;
 mod revocation;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -249,7 +249,11 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'I' => users::installation(&mut row),
         b'K' => users::signing_key(&mut row),
         b'J' => users::key_ring(&mut row),
-        b'k' => users::revocation(&mut row),
+        b'R' => users::revocation(&mut row),
+        b'N' => users::skeleton(&mut row),
+        b'U' => users::profile(&mut row),
+        b'X' => users::shut_out(&mut row),
+        b'G' => users::invitation(&mut row),
         b'Z' => users::transfer(&mut row),
         _ => Err(Stop::Fault("this version knows the tag but no rule for it".to_owned())),
     }

@@ -6,11 +6,12 @@ use crate::inbox::PointerKind;
 use crate::plan::Stamp;
 use crate::refresh::MAX_FAMILY;
 use crate::rows::{
-    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, KeyRingRow,
-    NameRow, PointerRow, RefreshValue, RevocationRow, SigningRow, TransferRow,
+    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, InvitationRow,
+    KeyRingRow, NameRow, PointerRow, ProfileRow, RefreshValue, RevocationRow, ShutOutRow,
+    SigningRow, SkeletonRow, TransferRow,
 };
 use crate::slot::SLOTS;
-use crate::{keys, members, store};
+use crate::{keys, members, names, store};
 use rookery_protocol::{DeviceId, UserId};
 
 pub(super) fn pointer(row: &mut Parts<'_>) -> Judged {
@@ -56,6 +57,10 @@ pub(super) fn device_cursor(row: &mut Parts<'_>) -> Judged {
 pub(super) fn account(row: &mut Parts<'_>) -> Judged {
     let AccountRow { name, .. } = row.decode()?;
     let user = UserId(row.id(0));
+    if name.is_empty() {
+        // The account was deleted; what is left says that its id was somebody's.
+        return Ok(());
+    }
     let Some(holder) = row.get(keys::name(name))? else {
         return Err(Stop::Fault("nobody holds the account's name".to_owned()));
     };
@@ -147,6 +152,39 @@ pub(super) fn key_ring(row: &mut Parts<'_>) -> Judged {
     must(!keys.is_empty(), || "it holds no key".to_owned())?;
     let rising = keys.is_sorted_by(|a, b| a.id < b.id && a.signs_from_s <= b.signs_from_s);
     must(rising, || "its keys are not in the order they were made".to_owned())
+}
+
+pub(super) fn skeleton(row: &mut Parts<'_>) -> Judged {
+    let SkeletonRow { user } = row.decode()?;
+    let Some(account) = row.get(keys::account(user))? else {
+        return Err(Stop::Fault(format!("its user {user} has no account")));
+    };
+    let account: AccountRow<'_> = other(&account)?;
+    must(names::skeleton(account.name).as_bytes() == row.rest(1), || {
+        format!("the name of user {user} looks otherwise")
+    })
+}
+
+pub(super) fn profile(row: &mut Parts<'_>) -> Judged {
+    row.decode::<ProfileRow<'_>>()?;
+    of_an_account(row)
+}
+
+pub(super) fn shut_out(row: &mut Parts<'_>) -> Judged {
+    row.decode::<ShutOutRow>()?;
+    of_an_account(row)
+}
+
+/// The user whose row it is has an account.
+fn of_an_account(row: &mut Parts<'_>) -> Judged {
+    let user = UserId(row.id(0));
+    let account = row.has(keys::account(user))?;
+    must(account, || format!("user {user} has no account"))
+}
+
+pub(super) fn invitation(row: &mut Parts<'_>) -> Judged {
+    let InvitationRow { uses_left, .. } = row.decode()?;
+    must(uses_left > 0, || "it was used up and is still there".to_owned())
 }
 
 /// A device that was revoked; the device may be gone since.

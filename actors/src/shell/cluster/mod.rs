@@ -8,8 +8,9 @@ mod keeper;
 pub(in crate::shell) use keeper::Keeper;
 
 use super::inbox::Full;
-use super::system::Shared;
+use super::system::{ActorSystem, Shared};
 use crate::cluster::{NodeId, Phase, Profile, Timing, View};
+use crate::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
 use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice, Peer};
 use crate::wire::{self, Header, News, WireError};
 use bytes::Bytes;
@@ -74,6 +75,20 @@ impl Shared {
     }
 }
 
+impl ActorSystem {
+    /// Whether there is a link to another node.
+    #[must_use]
+    pub fn is_linked(&self, node: NodeKey) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.is_up(node))
+    }
+
+    /// The wire version on the link to another node; of this node, the newest it knows.
+    #[must_use]
+    pub fn link_version(&self, node: NodeKey) -> u8 {
+        self.shared.cluster.as_ref().map_or(NEWEST_VERSION, |cluster| cluster.speaks(node))
+    }
+}
+
 /// The cluster as the shards of a node see it.
 pub(in crate::shell) struct Cluster {
     config: ClusterConfig,
@@ -128,6 +143,12 @@ impl Cluster {
     pub(in crate::shell) fn send(&self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return Err(ErrorCode::Moved) };
+        // An older node would skip it in silence: what it can't do yet is refused here.
+        let since = wire::since(&message);
+        if since > OLDEST_VERSION && since > links.speaks(to) {
+            metrics::counter!("rookery_messages_refused_total", "why" => "older node").increment(1);
+            return Err(ErrorCode::Moved);
+        }
         links.send(to, message).map_err(|refused| match refused {
             LinkRefused::Full => ErrorCode::Busy,
             LinkRefused::Unknown => ErrorCode::Moved,
@@ -213,6 +234,15 @@ impl Cluster {
     pub(in crate::shell) fn is_up(&self, node: NodeKey) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.as_ref().is_some_and(|links| links.is_up(node))
+    }
+
+    /// The wire version that a node speaks.
+    pub(in crate::shell) fn speaks(&self, node: NodeKey) -> u8 {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().map_or(OLDEST_VERSION, |links| match node == links.own() {
+            true => NEWEST_VERSION,
+            false => links.speaks(node),
+        })
     }
 
     /// Whether an answer of a node is in sight.

@@ -151,7 +151,8 @@ fn judge(
     greeting: &Greeting,
     certified: bool,
 ) -> Result<(Arc<PeerLink>, u8, Vec<u64>), Refusal> {
-    let me = Me { cluster: &core.cluster, name: &core.name, incarnation: core.incarnation };
+    let Core { cluster, name, incarnation, newest, .. } = core;
+    let me = Me { cluster, name, incarnation: *incarnation, newest: *newest };
     let version = greeting.judge(me, certified)?;
     let key = NodeKey::new(&greeting.name, greeting.incarnation);
     let peer = core.peer(key).filter(|peer| peer.name == greeting.name);

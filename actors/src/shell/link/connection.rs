@@ -57,7 +57,7 @@ pub(super) async fn read_words(stream: &mut (impl AsyncRead + Unpin)) -> Result<
 pub(super) fn greeting(core: &Core, peer: &PeerLink) -> Greeting {
     Greeting {
         oldest: crate::link::frame::OLDEST_VERSION,
-        newest: crate::link::frame::NEWEST_VERSION,
+        newest: core.newest,
         cluster: core.cluster.clone(),
         name: core.name.clone(),
         incarnation: core.incarnation,

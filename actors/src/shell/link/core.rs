@@ -23,6 +23,8 @@ pub(super) struct Core {
     pub(super) name: String,
     pub(super) incarnation: u64,
     pub(super) cluster: String,
+    /// The newest wire version this node speaks.
+    pub(super) newest: u8,
     pub(super) on_message: OnMessage,
     pub(super) on_notice: OnNotice,
     pub(super) sessions: Sessions,
@@ -41,6 +43,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(
         (cluster, name, incarnation): (String, String, u64),
+        newest: u8,
         on_message: OnMessage,
         on_notice: OnNotice,
     ) -> Self {
@@ -49,6 +52,7 @@ impl Core {
             name,
             incarnation,
             cluster,
+            newest,
             on_message,
             on_notice,
             sessions: Sessions::default(),

@@ -65,7 +65,7 @@ async fn greet(
         Failed::Network(error) => Failed::Tls(error),
         other => other,
     })?;
-    match Answer::decode(&words).map_err(Failed::Refused)? {
+    match Answer::decode(&words, core.newest).map_err(Failed::Refused)? {
         Answer::Welcome { version, routers } => {
             Ok((stream, Agreed { version, routers, accepted: false }))
         }

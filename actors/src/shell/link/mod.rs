@@ -47,10 +47,11 @@ use self::core::Core;
 use self::router::{ROUTERS, Router};
 use self::tls::Tls;
 use super::supervisor::{Child, Command, Supervisor};
+use crate::link::frame::{MAX_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION};
+use crate::link::names;
 use crate::link::{
     LinkOut, LinkRefused, MAX_MESSAGE_BYTES, NodeKey, Notice, OnMessage, OnNotice, Peer,
 };
-use crate::link::{frame::MAX_FRAME_BYTES, names};
 use bytes::Bytes;
 use ractor::{Actor, ActorRef};
 use ractor_cluster::node::NodeConnectionMode;
@@ -85,6 +86,9 @@ pub struct LinkConfig {
     pub listen: SocketAddr,
     /// The node's certificates.
     pub tls: TlsFiles,
+    /// The newest wire version to speak, when it is not the newest one known: while an upgrade may
+    /// still be taken back.
+    pub newest: Option<u8>,
 }
 
 /// Why links can't start.
@@ -156,7 +160,8 @@ impl Links {
         on_message: OnMessage,
         on_notice: OnNotice,
     ) -> Result<Arc<Self>, LinkStartError> {
-        let LinkConfig { cluster, name, incarnation, listen, tls } = config;
+        let LinkConfig { cluster, name, incarnation, listen, tls, newest } = config;
+        let newest = newest.unwrap_or(NEWEST_VERSION).clamp(OLDEST_VERSION, NEWEST_VERSION);
         if let Some(wrong) = [&cluster, &name].into_iter().find(|name| !names::is_valid(name)) {
             return Err(LinkStartError::Name(wrong.clone()));
         }
@@ -164,7 +169,7 @@ impl Links {
         let unbound = |error| LinkStartError::Listen(listen, error);
         let listener = TcpListener::bind(listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
-        let core = Arc::new(Core::new((cluster, name, incarnation), on_message, on_notice));
+        let core = Arc::new(Core::new((cluster, name, incarnation), newest, on_message, on_notice));
         let mut children = children(&core);
         children.extend(task_children(&core, &tls, listener));
         let (root, task) = Supervisor::spawn(None, Supervisor, children)
@@ -264,6 +269,10 @@ impl LinkOut for Links {
 
     fn is_up(&self, peer: NodeKey) -> bool {
         self.core.peer(peer).is_some_and(|peer| peer.is_up())
+    }
+
+    fn speaks(&self, peer: NodeKey) -> u8 {
+        self.core.peer(peer).and_then(|peer| peer.version()).unwrap_or(OLDEST_VERSION)
     }
 
     fn is_prompt(&self, peer: NodeKey) -> bool {

@@ -23,6 +23,8 @@ pub(super) struct PeerLink {
 
 struct State {
     address: String,
+    /// The wire version of the newest connection that stood.
+    version: Option<u8>,
     /// `None` once the view dropped the peer.
     link: Option<Link>,
     over: Option<Over>,
@@ -57,6 +59,7 @@ impl PeerLink {
         let key = peer.key();
         let state = State {
             address: peer.address,
+            version: None,
             link: Some(Link::new(own, key, start, expected)),
             over: None,
             current: None,
@@ -78,6 +81,10 @@ impl PeerLink {
 
     pub(super) fn is_up(&self) -> bool {
         self.lock().link.as_ref().is_some_and(Link::is_up)
+    }
+
+    pub(super) fn version(&self) -> Option<u8> {
+        self.lock().version
     }
 
     pub(super) fn is_prompt(&self) -> bool {
@@ -122,6 +129,7 @@ impl PeerLink {
                 return pipe.end();
             }
             state.over = Some(Over { connection, router, pipe });
+            state.version = Some(version);
         }
         self.input(core, Input::Connected { version });
     }
@@ -189,7 +197,7 @@ impl PeerLink {
 
     /// Under the lock, so that frames leave in the order in which they were made. Nothing here blocks.
     fn perform(&self, state: &mut State) {
-        let State { effects, over, news, .. } = state;
+        let State { effects, over, news, version, .. } = state;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Transmit(bytes) => {
@@ -200,7 +208,8 @@ impl PeerLink {
                 }
                 Effect::Deliver(messages) => news.push_back(News::Messages(messages)),
                 Effect::Up => {
-                    tracing::info!(peer = self.name, incarnation = self.incarnation, "link up");
+                    let (peer, incarnation) = (&self.name, self.incarnation);
+                    tracing::info!(peer, incarnation, version, "link up");
                     news.push_back(News::Notice(Notice::Up(self.key)));
                 }
                 Effect::Down => {

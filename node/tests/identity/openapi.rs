@@ -1,0 +1,54 @@
+//! The HTTP API against its own description: what the document promises is what is answered.
+
+use crate::support::Running;
+use crate::support::wire::User;
+use std::process::Command;
+
+/// What every answer must keep, whatever the request.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+     response_headers_conformance,response_schema_conformance";
+
+#[tokio::test]
+async fn the_document_is_served_and_names_who_may_call_what() {
+    let running = Running::start().await;
+    let document = running.get("/v1/openapi.json").await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let mut operations = 0;
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().unwrap() {
+            operations += 1;
+            let open = ["/v1/signup", "/v1/login", "/v1/refresh"].contains(&path.as_str());
+            assert_eq!(operation["security"].is_null(), open, "{method} {path}");
+            assert!(operation["responses"]["default"].is_object(), "{method} {path}");
+        }
+    }
+    assert!(operations >= 17, "{operations}");
+}
+
+/// The tool is named by the variable `SCHEMATHESIS`; `.ci/run` installs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_requests_find_no_fault_of_the_node_and_no_answer_unlike_its_description() {
+    let Some(tool) = std::env::var_os("SCHEMATHESIS") else {
+        println!("SKIPPED: SCHEMATHESIS does not name the tool");
+        return;
+    };
+    let running = Running::start().await;
+    let user = User::sign_up(&running, "ada").await;
+    let document = format!("http://{}/v1/openapi.json", running.node.http_addr());
+    let header = format!("Authorization: Bearer {}", user.token);
+    let scratch = running.dir.path().to_owned();
+    let run = move || {
+        Command::new(tool)
+            .current_dir(scratch)
+            .args(["run", &document, "--header", &header, "--checks", CHECKS])
+            .args(["--max-examples", "40", "--seed", "1", "--no-color"])
+            .output()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(running.get("/healthz").await.status, 200);
+}
