@@ -2,7 +2,7 @@
 //! mended there.
 
 use super::schedule::{Fault, Step};
-use crate::cluster::{Cluster, Place, Setup};
+use crate::cluster::{Cluster, Setup};
 use crate::netns::{self, Network};
 use crate::process;
 use crate::run::RunError;
@@ -52,8 +52,7 @@ impl Ground {
     /// A cluster on which all of these faults can be done.
     pub(super) fn start(nodes: usize, faults: &[Fault]) -> Result<Self, RunError> {
         let fault = |what: &str, e: &dyn std::fmt::Display| RunError::new(format!("{what}: {e}"));
-        let binary = process::binary()?;
-        let mut setup = Setup::new(binary.clone(), nodes);
+        let mut setup = Setup::new(process::binary()?, nodes);
         let has = |wanted: &[Fault]| faults.iter().any(|fault| wanted.contains(fault));
         let disk = has(&[Fault::DiskFull]).then(SmallDisk::mount).transpose();
         let disk = disk.map_err(|e| fault("a small disk", &e))?;
@@ -63,11 +62,7 @@ impl Ground {
         let mut network = None;
         if has(&[Fault::Partition, Fault::OneWay]) {
             let made = Network::create(nodes).map_err(|e| fault("network", &e))?;
-            let place = |n| Place {
-                address: made.address(n).into(),
-                through: words(&made.command(n, &binary)),
-            };
-            setup = setup.places((0..nodes).map(place).collect()).gated();
+            setup = setup.places((0..nodes).map(|n| made.place(n)).collect()).gated();
             network = Some(made);
         }
         let cluster = setup.start()?;
@@ -146,15 +141,6 @@ impl Ground {
     fn network(&mut self) -> Result<&mut Network, RunError> {
         self.network.as_mut().ok_or_else(|| RunError::new("there is no network to cut"))
     }
-}
-
-/// The words that a command runs its program by.
-fn words(command: &Command) -> Vec<String> {
-    let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
-    let mut words = vec![text(command.get_program())];
-    words.extend(command.get_args().map(text));
-    words.pop();
-    words
 }
 
 /// strace, which lets the syncs of a process fail until this is dropped.
