@@ -7,9 +7,7 @@ use crate::shared::{Phase, Role, Shared, State};
 use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
 use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
 use rookery_protocol::server::HistoryPage;
-use rookery_protocol::{
-    ClientMsgId, ConversationId, Direction, Entry, EntryKind, MarkKind, Status, UserId,
-};
+use rookery_protocol::{ClientMsgId, ConversationId, Direction, Entry, EntryKind, UserId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -44,9 +42,9 @@ pub(crate) struct Session {
     pub(crate) dues: Option<mpsc::Receiver<u64>>,
     phase: Phase,
     synced: bool,
-    up: bool,
+    pub(crate) up: bool,
     /// A `history` of [`Phase::Peek`] without an answer.
-    peeking: bool,
+    pub(crate) peeking: bool,
     /// A `describe` without an answer.
     pub(crate) describing: bool,
     pub(crate) role: Option<Role>,
@@ -198,6 +196,9 @@ impl Session {
     }
 
     fn event(&mut self, state: &mut State, event: Event, now_us: u64) {
+        if self.aside(state, &event) {
+            return;
+        }
         match event {
             Event::Message { conversation, entry } => {
                 self.message(state, conversation, &entry, now_us);
@@ -207,37 +208,10 @@ impl Session {
                 self.synced = true;
                 state.synced += 1;
             }
-            Event::Connected(connected) => {
-                state.up += usize::from(!std::mem::replace(&mut self.up, true));
-                state.connects += 1;
-                state.resumes += u64::from(connected.resumed);
-            }
-            Event::Disconnected { .. } => {
-                state.up -= usize::from(std::mem::take(&mut self.up));
-            }
-            Event::SendDelayed { waited_ms, .. } => {
-                if let Some(episode) = &mut state.measure.episode {
-                    episode.refused(waited_ms);
-                }
-            }
-            Event::Receipt(r) => self.shown(state, r.user, r.kind, r.seq),
-            Event::Presence(p) => self.seen(state, p.user, p.status == Status::Online),
-            Event::Reply { result: Ok(Reply::Conversation(c)), .. } if self.describing => {
-                self.describing = false;
-                for member in &c.info.members {
-                    self.shown(state, member.user, MarkKind::Delivered, member.delivered);
-                    self.shown(state, member.user, MarkKind::Read, member.read);
-                }
-            }
-            Event::Reply { result: Err(_), .. } if self.describing => self.describing = false,
             Event::Reply { result: Ok(Reply::Conversation(c)), .. } => {
                 if let Some(opened) = state.opened.get_mut(self.pair) {
                     *opened = Some((c.info.conversation, c.info.head));
                 }
-            }
-            Event::Reply { result: Ok(Reply::History(_)), .. } if self.peeking => {
-                self.peeking = false;
-                state.peeked += 1;
             }
             Event::Reply { result: Ok(Reply::History(page)), .. } => self.page(state, *page),
             Event::Reply { result: Err(e), .. } => {

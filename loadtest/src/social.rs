@@ -4,12 +4,47 @@
 use crate::oracle::{Event, Mark};
 use crate::session::Session;
 use crate::shared::{Role, State};
-use rookery_protocol::{MarkKind, UserId};
+use rookery_client::Reply;
+use rookery_protocol::{MarkKind, Status, UserId};
 
 /// One of this many devices stops reading, if it does not send.
 const STALLING: usize = 10;
 
 impl Session {
+    /// Takes an event that is beside the messages; whether it was one.
+    pub(crate) fn aside(&mut self, state: &mut State, event: &rookery_client::Event) -> bool {
+        use rookery_client::Event as Told;
+        match event {
+            Told::Connected(connected) => {
+                state.up += usize::from(!std::mem::replace(&mut self.up, true));
+                state.connects += 1;
+                state.resumes += u64::from(connected.resumed);
+            }
+            Told::Disconnected { .. } => state.up -= usize::from(std::mem::take(&mut self.up)),
+            Told::SendDelayed { waited_ms, .. } => {
+                if let Some(episode) = &mut state.measure.episode {
+                    episode.refused(*waited_ms);
+                }
+            }
+            Told::Receipt(r) => self.shown(state, r.user, r.kind, r.seq),
+            Told::Presence(p) => self.seen(state, p.user, p.status == Status::Online),
+            Told::Reply { result: Ok(Reply::Conversation(c)), .. } if self.describing => {
+                self.describing = false;
+                for member in &c.info.members {
+                    self.shown(state, member.user, MarkKind::Delivered, member.delivered);
+                    self.shown(state, member.user, MarkKind::Read, member.read);
+                }
+            }
+            Told::Reply { result: Err(_), .. } if self.describing => self.describing = false,
+            Told::Reply { result: Ok(Reply::History(_)), .. } if self.peeking => {
+                self.peeking = false;
+                state.peeked += 1;
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Whether this device is one of those that stop reading in `Phase::Slow`. One that sends is
     /// not: its own answers would wait too.
     pub(crate) fn may_stall(&self) -> bool {
