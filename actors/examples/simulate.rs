@@ -1,6 +1,7 @@
-//! Runs seeds of the cluster simulation: `simulate [--seed S] [--count N] [--log]`.
+//! Runs seeds of the cluster simulation: `simulate [--seed S] [--count N] [--log | --bugs]`.
 //!
-//! One seed is a replay; `--log` tells what happens in it. A seed that fails prints itself, the
+//! One seed is a replay; `--log` tells what happens in it; `--bugs` plants each of the known bugs and
+//! tells which of the seeds finds it, if any does. A seed that fails prints itself, the
 //! commit (of `ROOKERY_COMMIT` at build time) and the command that repeats it. Exit status 1: some
 //! seed failed; 2: the command line is wrong.
 
@@ -10,14 +11,16 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+use rookery_actors::plant::{Bug, plant};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 struct Args {
     seed: u64,
     count: u64,
     log: bool,
+    bugs: bool,
 }
 
 /// Of all seeds of a run.
@@ -31,7 +34,7 @@ struct Sum {
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { seed: 1, count: 1, log: false };
+    let mut args = Args { seed: 1, count: 1, log: false, bugs: false };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let mut number = || {
@@ -42,6 +45,7 @@ fn args() -> Result<Args, String> {
             "--seed" => args.seed = number()?,
             "--count" => args.count = number()?,
             "--log" => args.log = true,
+            "--bugs" => args.bugs = true,
             other => return Err(format!("{other} is not known")),
         }
     }
@@ -52,10 +56,13 @@ fn main() -> ExitCode {
     let args = match args() {
         Ok(args) => args,
         Err(why) => {
-            eprintln!("{why}\nusage: simulate [--seed S] [--count N] [--log]");
+            eprintln!("{why}\nusage: simulate [--seed S] [--count N] [--log | --bugs]");
             return ExitCode::from(2);
         }
     };
+    if args.bugs {
+        return bugs(&args);
+    }
     let started = Instant::now();
     let sum = if args.count == 1 { replay(&args) } else { many(&args) };
     let (reached, all, missed) = sum.coverage.share();
@@ -71,6 +78,32 @@ fn main() -> ExitCode {
     );
     println!("branches reached: {reached} of {all}; not: {}", words(&missed));
     if sum.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Every planted bug, on as many threads as there are processors: which seed finds it.
+fn bugs(args: &Args) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let missed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    plant(Some(*bug));
+                    let mut seeds = args.seed..args.seed.saturating_add(args.count);
+                    let found = seeds.find_map(|seed| Some((seed, sim::run(seed, false).breach?)));
+                    match found {
+                        Some((seed, breach)) => println!("{bug:?}: seed {seed}: {breach:.120}"),
+                        None => {
+                            println!("{bug:?}: MISSED");
+                            missed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if missed.into_inner() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn replay(args: &Args) -> Sum {

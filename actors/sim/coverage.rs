@@ -3,7 +3,7 @@
 use super::node::{Node, Shard, SimKind};
 use super::world::Event;
 use rookery_actors::Envelope;
-use rookery_actors::cluster::View;
+use rookery_actors::cluster::{NodeId, View};
 use rookery_actors::conversation::Conversation;
 use rookery_actors::effect::Effect;
 use rookery_actors::effect::QueryResult;
@@ -51,7 +51,7 @@ fn branches() -> Vec<Branch> {
         (CONVERSATION_MESSAGES, Conversation::STATES),
         (PRESENCE_MESSAGES, Presence::STATES),
     ];
-    let mut all = Vec::new();
+    let mut all = NODES.to_vec();
     for (messages, states) in machines {
         for message in messages {
             for state in states {
@@ -64,20 +64,64 @@ fn branches() -> Vec<Branch> {
     all
 }
 
-/// Whether any run can reach a branch: an actor that was just made is told only what makes one, and
-/// a fence or a load is heard of only by who waits for it.
+/// Whether any run can reach a branch: an actor is told only what it can have asked for in that
+/// state, and one that was just made only what makes one.
 fn possible(message: &str, state: &str) -> bool {
     match (message, state) {
-        ("c.fenced" | "c.no_fence", state) => state == "c:fencing",
+        ("c.fenced" | "c.no_fence" | "c.not_here", state) => state == "c:fencing",
         ("c.loaded" | "c.load_failed", state) => state == "c:loading",
-        (message, "s:new") => message == "s.attach",
         (message, "c:cold") => {
             matches!(message, "c.send" | "c.retry" | "c.delivered" | "c.read" | "c.typing")
         }
+        // Looked up, and woken, only once loaded.
+        ("c.found" | "c.not_found" | "c.lookup_failed" | "c.wake", "c:fencing" | "c:loading") => {
+            false
+        }
+        ("c.committed" | "c.conflict" | "c.busy" | "c.unresolved", state) => {
+            matches!(state, "c:appending" | "c:marking")
+        }
+        (message, "s:new") => message == "s.attach",
+        // A connection says nothing after it was lost.
+        ("s.frames", "s:away") => false,
+        // Read only while pulling; the client may go away meanwhile.
+        ("s.inbox" | "s.inbox_failed" | "s.entries" | "s.entries_failed", state) => {
+            !matches!(state, "s:unsynced" | "s:behind")
+        }
         (message, "p:empty") => matches!(message, "p.register" | "p.watch"),
+        // While something is written the hub is online or saving.
+        ("p.committed" | "p.refused", "p:watched") => false,
         _ => true,
     }
 }
+
+/// What happens to nodes and links rather than to actors.
+const NODES: &[Branch] = &[
+    ("dispatch.forwarded", "n"),
+    ("dispatch.undeliverable", "n:moved"),
+    ("dispatch.undeliverable", "n:full"),
+    ("dispatch.hints_lost", "n"),
+    ("dispatch.confessed", "n"),
+    ("attach.refused", "n"),
+    ("attach.late", "n"),
+    ("keeper.blind", "n:outside"),
+    ("keeper.blind", "n:joining"),
+    ("keeper.blind", "n:active"),
+    ("keeper.blind", "n:draining"),
+    ("keeper.impatient", "n:read"),
+    ("keeper.impatient", "n:commit"),
+    ("keeper.not_serving", "n"),
+    ("keeper.declared_dead", "n"),
+    ("keeper.left", "n"),
+    ("keeper.unlinked", "n"),
+    ("greeting.refused", "n"),
+    ("greeting.late", "n"),
+    ("link.up", "l"),
+    ("link.down", "l"),
+    ("link.quiet", "l"),
+    ("link.silent", "l"),
+    ("link.gap", "l"),
+    ("link.full", "l"),
+];
 
 const SESSION_MESSAGES: &[&str] = &[
     "s.attach",
@@ -93,6 +137,10 @@ const SESSION_MESSAGES: &[&str] = &[
     "s.presence",
     "s.hub_lost",
     "s.watched_hub_lost",
+    "s.hubs_moved",
+    "s.sends_moved",
+    "s.hints_lost",
+    "s.drain",
     "s.inbox",
     "s.inbox_failed",
     "s.entries",
@@ -120,6 +168,8 @@ const CONVERSATION_MESSAGES: &[&str] = &[
     "c.unresolved",
     "c.wake",
     "c.flush",
+    "c.not_here",
+    "c.hand_off",
 ];
 const PRESENCE_MESSAGES: &[&str] = &[
     "p.register",
@@ -134,6 +184,9 @@ const PRESENCE_MESSAGES: &[&str] = &[
     "p.committed",
     "p.refused",
     "p.wake",
+    "p.hints_lost",
+    "p.hand_off",
+    "p.nodes_gone",
 ];
 
 fn session_message(msg: &SessionMsg) -> &'static str {
@@ -151,6 +204,10 @@ fn session_message(msg: &SessionMsg) -> &'static str {
         SessionMsg::Presence { .. } => "s.presence",
         SessionMsg::HubLost => "s.hub_lost",
         SessionMsg::WatchedHubLost(_) => "s.watched_hub_lost",
+        SessionMsg::HubsMoved(_) => "s.hubs_moved",
+        SessionMsg::SendsMoved(_) => "s.sends_moved",
+        SessionMsg::HintsLost => "s.hints_lost",
+        SessionMsg::Drain(_) => "s.drain",
         SessionMsg::Wake => "s.wake",
         SessionMsg::End(_) => "s.end",
         SessionMsg::Answer(_, QueryResult::Inbox(Ok(_))) => "s.inbox",
@@ -178,6 +235,8 @@ fn conversation_message(msg: &ConversationMsg) -> &'static str {
         ConversationMsg::Committed(..) => "c.busy",
         ConversationMsg::Wake => "c.wake",
         ConversationMsg::Flush => "c.flush",
+        ConversationMsg::NotHere => "c.not_here",
+        ConversationMsg::HandOff => "c.hand_off",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Ok(_))) => "c.loaded",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Err(_))) => "c.load_failed",
         ConversationMsg::Answer(_, QueryResult::FindSent(Ok(Some(_)))) => "c.found",
@@ -199,8 +258,16 @@ fn presence_message(msg: &PresenceMsg) -> &'static str {
         PresenceMsg::Committed(_, Outcome::Committed { .. }) => "p.committed",
         PresenceMsg::Committed(..) => "p.refused",
         PresenceMsg::Wake => "p.wake",
+        PresenceMsg::HintsLost => "p.hints_lost",
+        PresenceMsg::HandOff => "p.hand_off",
+        PresenceMsg::NodesGone(_) => "p.nodes_gone",
         _ => "p.answer",
     }
+}
+
+/// Something else than a message to an actor was seen.
+pub fn reached(branch: Branch) {
+    REACHED.with_borrow_mut(|reached| reached.reached(branch));
 }
 
 thread_local! {
@@ -234,7 +301,7 @@ macro_rules! seen {
 
             fn handle(actor: &mut Self::Actor, now: Now, msg: Self::Msg, out: &mut Vec<Effect>) {
                 let branch = ($message(&msg), actor.state());
-                REACHED.with_borrow_mut(|reached| reached.reached(branch));
+                reached(branch);
                 <$kind>::handle(actor, now, msg, out);
             }
 
@@ -272,6 +339,10 @@ macro_rules! seen {
 
             fn conversation(key: Self::Key) -> Option<ConversationId> {
                 <$kind>::conversation(key)
+            }
+
+            fn life(key: Self::Key) -> Option<NodeId> {
+                <$kind>::life(key)
             }
 
             fn key_of(conversation: ConversationId) -> Option<Self::Key> {

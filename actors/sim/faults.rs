@@ -1,13 +1,14 @@
 //! What goes wrong in the large, what users do, and how everything is mended at the end.
 
-use super::coverage::{Conversations, Presences, Sessions};
+use super::coverage::{Conversations, Presences};
 use super::device::Do;
 use super::node::Item;
-use super::world::{Epoch, Event, World};
+use super::world::{Event, World};
 use futures_util::FutureExt;
-use rookery_actors::{ConversationMsg, SessionMsg, SessionRef};
+use rookery_actors::wire::News;
+use rookery_actors::{ConversationMsg, SessionMsg};
 use rookery_protocol::{ClientFrame, UserId, client};
-use rookery_store::{Stamp, slot_of, slot_of_user};
+use rookery_store::Stamp;
 
 /// A fault that is over.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub enum Mend {
     Link(usize, usize),
     /// A node's way to the store is open again.
     Store(usize, u64),
+    /// The store takes writes again.
+    Full,
     /// A device's user wants to be online again.
     Device(usize),
 }
@@ -96,23 +99,27 @@ impl World {
         let pause = self.rng.below(self.config.big_fault_ms * 2_000) + 1_000;
         self.at(pause, Event::Fault);
         let at = self.rng.index(self.nodes.len());
-        let choice = self.rng.below(12);
+        // The first of them may lose hints.
+        let choice = self.rng.range(if self.config.gentle { 3 } else { 0 }, 15);
         self.note(|| format!("fault {choice} at node {at}"));
         match choice {
             0 => self.crash(at),
-            1 | 2 => self.pause(at),
-            3 | 4 => self.cut_link(at),
-            5 => self.cut_store(at),
-            6 => self.crash_shard(at),
-            7 => {
-                let jump = i64::try_from(self.rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
-                if let Some(node) = self.nodes.get_mut(at) {
-                    node.clock_ms = if self.rng.chance(300) { 0 } else { jump };
+            1 => self.crash_shard(at),
+            2 => self.trim(),
+            3 | 4 => self.pause(at),
+            5 | 6 => self.cut_link(at),
+            7 => self.isolate(at),
+            8 => self.cut_store(at),
+            9 => {
+                for node in 0..self.nodes.len() {
+                    self.cut_store(node);
                 }
             }
-            8 => self.rebalance(),
-            9 => self.trim(),
-            10 => self.flush(at),
+            10 => self.fill_store(),
+            11 => self.jump_clock(at),
+            12 => self.leave_on_purpose(at),
+            13 => self.flush(at),
+            14 => self.break_links(at),
             _ => {
                 let numbers: Vec<u64> =
                     self.conns.iter().filter(|(_, c)| c.node == at).map(|(n, _)| *n).collect();
@@ -127,6 +134,8 @@ impl World {
     pub(super) fn crash(&mut self, at: usize) {
         let Some(node) = self.nodes.get(at).filter(|node| node.up) else { return };
         let life = node.life + 1;
+        self.restarted |= self.healed_us.is_some();
+        self.break_pipes(at);
         let mut next = self.fresh_node(at, life);
         next.up = false;
         if let Some(node) = self.nodes.get_mut(at) {
@@ -150,66 +159,30 @@ impl World {
         }
         let wait = self.rng.below(8_000_000);
         self.at(wait, Event::Start(at));
-        let notice = self.rng.range(1_000_000, 6_000_000);
-        self.at(notice, Event::Rebalance);
     }
 
     pub(super) fn start(&mut self, at: usize) {
         let now_us = self.now_us;
-        let epoch = self.epochs.len() - 1;
         let Some(node) = self.nodes.get_mut(at).filter(|node| !node.up) else { return };
         node.up = true;
         node.began_us = now_us;
-        node.epoch = epoch;
+        let life = node.life;
         self.shards_started(at);
-        let wait = self.rng.below(2_000_000);
-        self.at(wait, Event::Rebalance);
+        self.keep(at);
+        self.at(100, Event::Ticks(at, life));
     }
 
     /// Presence shards that start tell all sessions: hubs that were there are gone.
     fn shards_started(&mut self, at: usize) {
-        for node in 0..self.nodes.len() {
-            // Sessions elsewhere hear of it over a link.
-            if node == at || self.passes(at, node) {
-                self.tell_sessions(node, |_| Some(SessionMsg::HubLost));
-            }
+        self.each_session(at, |_| Some(SessionMsg::HubLost));
+        self.tell_nodes(at, &News::HubsLost);
+    }
+
+    fn jump_clock(&mut self, at: usize) {
+        let jump = i64::try_from(self.rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.clock_ms = if self.rng.chance(300) { 0 } else { jump };
         }
-    }
-
-    /// A hub was lost in a panic: only a broadcast can tell who relied on it.
-    pub(super) fn hub_lost(&mut self, at: usize, user: UserId) {
-        for node in 0..self.nodes.len() {
-            if node == at || self.passes(at, node) {
-                self.tell_moved(node, user);
-            }
-        }
-    }
-
-    fn tell_moved(&mut self, node: usize, user: UserId) {
-        self.tell_sessions(node, move |owner| {
-            let own = owner == user;
-            Some(if own { SessionMsg::HubLost } else { SessionMsg::WatchedHubLost(user) })
-        });
-    }
-
-    fn tell_sessions(
-        &mut self,
-        at: usize,
-        msg: impl Fn(UserId) -> Option<SessionMsg> + Copy + 'static,
-    ) {
-        let shards = self.config.shards;
-        for shard in 0..shards {
-            self.push::<Sessions>(
-                at,
-                shard,
-                Item::Each(Box::new(move |key: SessionRef| msg(key.user))),
-            );
-        }
-    }
-
-    fn passes(&mut self, from: usize, to: usize) -> bool {
-        let lossy = self.healed_us.is_none() && self.rng.chance(self.config.link_drop);
-        !self.cuts.contains(&(from, to)) && !lossy
     }
 
     fn pause(&mut self, at: usize) {
@@ -219,10 +192,6 @@ impl World {
         if let Some(node) = self.nodes.get_mut(at) {
             // Never earlier: what was put off until then must not be overtaken.
             node.paused_until = node.paused_until.max(until);
-        }
-        if until > self.now_us + 5_000_000 {
-            // The others declare it dead; it goes on with what it believes when it wakes.
-            self.at(5_000_000, Event::Rebalance);
         }
     }
 
@@ -248,6 +217,27 @@ impl World {
         node.way.set_cut(true);
         let life = node.life;
         self.at(wait, Event::Mend(Mend::Store(at, life)));
+    }
+
+    /// The disk is full: reads go on, writes are refused.
+    fn fill_store(&mut self) {
+        self.store_full = true;
+        let wait = self.rng.below(12_000_000);
+        self.at(wait, Event::Mend(Mend::Full));
+    }
+
+    /// A node is cut off from all others, and perhaps from the store too.
+    fn isolate(&mut self, at: usize) {
+        let wait = self.rng.below(15_000_000);
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            for (from, to) in [(at, other), (other, at)] {
+                self.cuts.push((from, to));
+                self.at(wait, Event::Mend(Mend::Link(from, to)));
+            }
+        }
+        if self.rng.chance(500) {
+            self.cut_store(at);
+        }
     }
 
     /// A shard fails whole: its actors are gone, its inbox outlives it.
@@ -285,72 +275,14 @@ impl World {
         }
     }
 
-    // ---- membership -------------------------------------------------------------------------
-
-    /// A new epoch: who lives is in it, slots fall anew; each node hears of it in its own time.
-    pub(super) fn rebalance(&mut self) {
-        let dead_us = self.now_us + 5_000_000;
-        let mut active: Vec<usize> = self
-            .nodes
-            .iter()
-            .filter(|node| node.up && node.paused_until < dead_us)
-            .map(|node| node.at)
-            .collect();
-        if active.is_empty() {
-            active = (0..self.nodes.len()).collect();
-        }
-        let last = self.epochs.last().map_or(0, |epoch| epoch.salt);
-        let salt = if self.rng.chance(500) { last } else { self.rng.next() };
-        self.epochs.push(Epoch { active, salt });
-        let epoch = self.epochs.len() - 1;
-        for at in 0..self.nodes.len() {
-            let life = self.nodes.get(at).map_or(0, |node| node.life);
-            let most = if self.healed_us.is_some() { 2_000_000 } else { 8_000_000 };
-            let wait = self.rng.below(most);
-            self.at(wait, Event::Adopt(at, life, epoch));
-        }
-    }
-
-    /// A node comes to believe in an epoch: what moved is handed off, who relied on it is told.
-    pub(super) fn adopt(&mut self, at: usize, epoch: usize) {
-        let Some(node) = self.nodes.get_mut(at).filter(|node| node.epoch < epoch) else { return };
-        let before = std::mem::replace(&mut node.epoch, epoch);
-        let member = self.epochs.get(epoch).is_some_and(|epoch| epoch.active.contains(&at));
-        if !member {
-            // It was declared dead: it stops, and comes back as another.
-            return self.crash(at);
-        }
-        for user in (0..self.config.users).map(super::truth::user_id) {
-            let slot = slot_of_user(user);
-            if self.owner(before, slot) != self.owner(epoch, slot) {
-                self.tell_moved(at, user);
-                if self.owner(epoch, slot) != at {
-                    self.retire_hub(at, user);
-                }
-            }
-        }
-        let moved = move |world: &Self, slot| world.owner(epoch, slot) != at;
-        let ids: Vec<_> =
-            self.truth.conversations().into_iter().filter(|c| moved(self, slot_of(*c))).collect();
-        for shard in 0..self.config.shards {
-            let ids = ids.clone();
-            let chosen = Box::new(move |key| ids.contains(&key).then_some(ConversationMsg::Flush));
-            self.push::<Conversations>(at, shard, Item::Each(chosen));
-        }
-    }
-
-    fn retire_hub(&mut self, at: usize, user: UserId) {
-        let Some(node) = self.nodes.get_mut(at) else { return };
-        let shard = node.user_shard(user);
-        if let Some(shard) = node.presences.get_mut(shard) {
-            shard.host.retire(user);
-        }
-    }
-
     /// A fault is over.
     pub(super) fn mend(&mut self, mend: Mend) {
         match mend {
-            Mend::Link(from, to) => self.cuts.retain(|cut| *cut != (from, to)),
+            Mend::Link(from, to) => {
+                self.cuts.retain(|cut| *cut != (from, to));
+                self.release(from, to);
+            }
+            Mend::Full => self.store_full = false,
             Mend::Store(at, life) => {
                 if let Some(node) = self.nodes.get(at).filter(|node| node.life == life) {
                     node.way.set_cut(false);

@@ -1,16 +1,25 @@
 //! The end of a run: everything is mended, and then all must come right in bounded time.
 //!
 //! Checked after healing (liveness and convergence):
+//! - links deliver what they took ([`super::ledger`]);
+//! - where nothing happened that may lose a hint, all this within seconds;
 //! - every send is answered, every device holds every entry, in the store's order;
 //! - all marks have reached the store, and every device shows them (**V**);
 //! - every device shows as online whoever is online (**V**).
 
 use super::world::{Event, World};
+use rookery_actors::link::NodeKey;
 use rookery_protocol::ConversationId;
 
 /// A session whose hub never heard of it is registered by then. Until then marks that move may be
 /// told to nobody: receipts are hints, and the next one makes up for those before.
 const REGISTERED_MS: u64 = 80_000;
+/// When no hint was lost, everything has converged by then.
+const PROMPT_MS: u64 = 25_000;
+/// All nodes are linked by then.
+const LINKED_MS: u64 = 30_000;
+/// From then on links deliver within this time.
+const DELIVERED_US: u64 = 10_000_000;
 /// All devices have caught up by then.
 const CAUGHT_UP_MS: u64 = 150_000;
 /// Presence and marks have converged by then, counted from the goodbye.
@@ -21,7 +30,10 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.note(|| "healed".into());
         self.healed_us = Some(self.now_us);
-        self.cuts.clear();
+        self.store_full = false;
+        for (from, to) in std::mem::take(&mut self.cuts) {
+            self.release(from, to);
+        }
         for node in &mut self.nodes {
             node.paused_until = 0;
             node.way.heal();
@@ -29,7 +41,6 @@ impl World {
         for at in 0..self.nodes.len() {
             self.start(at);
         }
-        self.rebalance();
         let now = self.now_ms();
         for device in &mut self.devices {
             device.wants = true;
@@ -44,6 +55,12 @@ impl World {
     pub(super) fn judge(&mut self) {
         let healed_us = self.healed_us.unwrap_or(self.now_us);
         let since_ms = (self.now_us - healed_us) / 1_000 - self.config.idle_ms.min(self.now_ms());
+        if let Some(why) = self.link_stuck(since_ms) {
+            return self.truth.broken(|| format!("liveness: {why}"));
+        }
+        if let Some(why) = self.not_prompt(since_ms) {
+            return self.truth.broken(|| format!("V, soon: {why}"));
+        }
         if !self.said_goodbye {
             match self.not_caught_up() {
                 None if since_ms > REGISTERED_MS => self.goodbye(),
@@ -85,6 +102,45 @@ impl World {
         }
     }
 
+    /// Nodes that live are linked again soon, and links hand over what they took, even if single
+    /// frames vanished from whole connections.
+    fn link_stuck(&self, since_ms: u64) -> Option<String> {
+        if since_ms < LINKED_MS {
+            return None;
+        }
+        let lives: Vec<NodeKey> = self.nodes.iter().map(|node| node.keeper.me()).collect();
+        let stuck = self.ledger.stuck(&lives, self.now_us.saturating_sub(DELIVERED_US));
+        stuck.map(|(from, to, what)| format!("the link from {from} to {to} {what}"))
+    }
+
+    /// What has not come right soon although no hint was lost: no crash, nobody declared dead, and
+    /// no node that its clients had to wait for.
+    fn not_prompt(&mut self, since_ms: u64) -> Option<String> {
+        let gentle = self.config.gentle && self.truth.membership.deaths == 0 && !self.restarted;
+        if !gentle || self.settled || self.said_goodbye {
+            return None;
+        }
+        let caught_up = self.not_caught_up();
+        let why = caught_up.or_else(|| self.presence_differs()).or_else(|| self.marks_unwritten());
+        // Once is enough: devices go on asking for this and that.
+        self.settled = why.is_none();
+        why.filter(|_| since_ms >= PROMPT_MS)
+    }
+
+    /// Each member's newest entry is marked as delivered by its devices; that must be written.
+    fn marks_unwritten(&self) -> Option<String> {
+        for conversation in self.truth.conversations() {
+            let head = self.truth.head(conversation);
+            for member in self.truth.members(conversation) {
+                if member.delivered != head {
+                    let (user, delivered) = (member.user, member.delivered);
+                    return Some(format!("{user} of {conversation}: {delivered} of {head}"));
+                }
+            }
+        }
+        None
+    }
+
     fn not_caught_up(&self) -> Option<String> {
         for device in &self.devices {
             let at = device.at;
@@ -109,6 +165,10 @@ impl World {
     }
 
     fn not_converged(&self) -> Option<String> {
+        self.presence_differs().or_else(|| self.marks_differ())
+    }
+
+    fn presence_differs(&self) -> Option<String> {
         for device in &self.devices {
             let at = device.at;
             for user in &device.watches {
@@ -122,6 +182,13 @@ impl World {
                     return Some(format!("device {at} shows {user} as {shown:?}; hubs {hubs:?}"));
                 }
             }
+        }
+        None
+    }
+
+    fn marks_differ(&self) -> Option<String> {
+        for device in &self.devices {
+            let at = device.at;
             for (conversation, conv) in &device.convs {
                 for member in self.truth.members(*conversation) {
                     let stored = (member.delivered, member.read);

@@ -1,32 +1,43 @@
 //! A whole cluster in one thread, under one seed, time compressed.
 //!
-//! The actors are the real ones ([`rookery_actors`]: sessions, conversations, hubs, fences, and the
-//! host that runs them in a shard), the store layer is the real one on the deterministic engine in
-//! memory. Around them everything is made up, and goes wrong: nodes crash and stand still, shards and
-//! single actors fail, ways between nodes and to the store are cut (also one way), hints are lost,
-//! doubled, reordered and late, nodes act on a stale view of who owns what, wall clocks jump, and
+//! Real are the actors ([`rookery_actors`]: sessions, conversations, hubs, fences, and the host that
+//! runs them in a shard), membership, placement, the views nodes go by and what follows from them
+//! ([`rookery_actors::cluster`]), the links and their frames ([`rookery_actors::link`]), the wire
+//! format, and the store layer on the deterministic engine in memory. Around them everything is made
+//! up, and goes wrong: nodes crash, stand still, leave and come back, shards and single actors fail,
+//! ways between nodes and to the store are cut (also one way), connections break, frames are late,
+//! messages are lost and doubled beyond what links promise, clocks run fast, slow, and jump, and
 //! commits conflict, are refused, or have an unknown outcome, some to be applied much later. Clients
 //! keep to the protocol's document ([`device`]) and are restless.
 //!
 //! ```text
 //! device --frames--> node: session shard -> conversation shard -> presence shard -> session ...
-//!    ^                      |  hints between nodes: late, lost, twice        |
+//!    ^                      |  [`post`]: by the node's view, over [`links`]: late, again
 //!    `------ frames --------'                 plans, reads --> store ([`truth`] sees each commit)
+//!                       [`keeper`]: leases, epochs --^
 //! ```
 //!
-//! Safety is judged at each step ([`truth`], [`receive`]), liveness after healing ([`judge`]).
-//! What is modelled rather than real: the gateway ([`net`]), and membership and placement
-//! ([`faults`]: each node comes to believe in an epoch in its own time).
+//! Safety is judged at each step ([`truth`], [`members`], [`ledger`], [`receive`]), liveness after
+//! healing ([`judge`]). What is modelled rather than real: the gateway ([`net`]), connections between
+//! nodes ([`dialing`]), and the shell's order of doing what the pure code decides ([`keeper`],
+//! [`leaving`], [`post`], [`turn`]).
 
 mod config;
 mod coverage;
 mod device;
+mod dialing;
 mod engine;
 mod faults;
 mod judge;
+mod keeper;
+mod leaving;
+mod ledger;
+mod links;
+mod members;
 mod net;
 mod node;
 mod plant;
+mod post;
 mod receive;
 mod rng;
 mod tasks;

@@ -1,13 +1,12 @@
-//! Connections of clients as a gateway has them, and copies of hints.
+//! Connections of clients as a gateway has them.
 
-use super::coverage::Sessions;
+use super::coverage::{self, Sessions};
 use super::device::Link;
 use super::node::{DAWN_MS, Item, Said, SimLine};
 use super::world::{Conn, Event, World};
 use bytes::Bytes;
-use rookery_actors::cluster::NodeId;
-use rookery_actors::message::{Attach, Envelope, Identity};
-use rookery_actors::{ConnId, ConversationMsg, PresenceMsg, SessionMsg, SessionRef};
+use rookery_actors::message::{Attach, Identity};
+use rookery_actors::{ConnId, SessionMsg, SessionRef};
 use rookery_protocol::client::Resume;
 use rookery_protocol::{ClientFrame, CloseCode, ServerFrame, SessionId, UserId};
 use std::rc::Rc;
@@ -88,7 +87,12 @@ impl World {
             fresh_secret,
             endpoints: Vec::new(),
         };
-        let key = session_ref(at, device.user, conn.session);
+        let session = SessionId(conn.session);
+        let key = SessionRef { user: device.user, session, node: self.node_id(at) };
+        if !self.nodes.get(at).is_some_and(|node| node.keeper.view.admits(key.node)) {
+            coverage::reached(("attach.refused", "n"));
+            return self.close(number, CloseCode::Overloaded);
+        }
         let line = SimLine { conn: ConnId(number), mouth: Rc::clone(&self.mouth) };
         let Some(shard) = self.nodes.get(at).map(|node| node.user_shard(key.user)) else { return };
         self.push::<Sessions>(at, shard, Item::Attach(key, SessionMsg::Attach(attach), line));
@@ -98,7 +102,8 @@ impl World {
         let Some(conn) = self.conns.get(&number) else { return };
         let Some(device) = self.devices.get(conn.device) else { return };
         let at = conn.node;
-        let key = session_ref(at, device.user, conn.session);
+        let session = SessionId(conn.session);
+        let key = SessionRef { user: device.user, session, node: self.node_id(at) };
         let Some(shard) = self.nodes.get(at).map(|node| node.user_shard(key.user)) else { return };
         self.push::<Sessions>(at, shard, Item::Tell(key, msg));
     }
@@ -139,8 +144,8 @@ impl World {
 
     fn detach(&mut self, number: u64) {
         let Some(conn) = self.conns.get(&number) else { return };
-        let began = self.nodes.get(conn.node).map_or(0, |node| node.began_us);
-        let last_life_ms = conn.last_life_us.saturating_sub(began) / 1_000;
+        let last_us = conn.last_life_us;
+        let last_life_ms = self.nodes.get(conn.node).map_or(0, |node| node.mono_ms(last_us));
         self.tell_session(number, SessionMsg::Detached { conn: ConnId(number), last_life_ms });
     }
 
@@ -175,7 +180,11 @@ impl World {
 
     pub(super) fn closed(&mut self, number: u64, code: CloseCode) {
         let now = self.now_ms();
-        let Some(conn) = self.conns.remove(&number).filter(|conn| !conn.cut) else { return };
+        // Of one that is cut the client hears nothing; it finds out by itself.
+        if self.conns.get(&number).is_none_or(|conn| conn.cut) {
+            return;
+        }
+        let Some(conn) = self.conns.remove(&number) else { return };
         self.note(|| format!("device {} is closed: {code:?}", conn.device));
         if self.of_device.get(conn.device) != Some(&Some(number)) {
             return;
@@ -258,11 +267,6 @@ impl World {
     }
 }
 
-/// The address of a session of a node.
-fn session_ref(node: usize, user: UserId, session: u64) -> SessionRef {
-    SessionRef { user, session: SessionId(session), node: NodeId(node as u64) }
-}
-
 /// A frame in few words, for whoever reads a trace.
 fn in_words(frame: &ServerFrame) -> Option<String> {
     Some(match frame {
@@ -278,58 +282,4 @@ fn in_words(frame: &ServerFrame) -> Option<String> {
         }
         other => format!("{other:.120?}"),
     })
-}
-
-/// A copy of a hint, as a link that sends again may make one.
-pub fn double(envelope: &Envelope) -> Option<Envelope> {
-    match envelope {
-        Envelope::Session(to, msg) => {
-            let msg = match msg {
-                SessionMsg::SendAnswer { id, answer } => {
-                    SessionMsg::SendAnswer { id: *id, answer: *answer }
-                }
-                SessionMsg::Deliver(batch) => SessionMsg::Deliver(Arc::clone(batch)),
-                SessionMsg::Receipts(receipts) => SessionMsg::Receipts(Arc::clone(receipts)),
-                SessionMsg::Changed(conversation, change) => {
-                    SessionMsg::Changed(*conversation, *change)
-                }
-                SessionMsg::Presence { user, status, last_seen_ms } => SessionMsg::Presence {
-                    user: *user,
-                    status: *status,
-                    last_seen_ms: *last_seen_ms,
-                },
-                _ => return None,
-            };
-            Some(Envelope::Session(*to, msg))
-        }
-        Envelope::Conversation(to, msg) => {
-            let msg = match msg {
-                ConversationMsg::Send(send) => ConversationMsg::Send(send.clone()),
-                ConversationMsg::Mark { from, kind, seq } => {
-                    ConversationMsg::Mark { from: *from, kind: *kind, seq: *seq }
-                }
-                _ => return None,
-            };
-            Some(Envelope::Conversation(*to, msg))
-        }
-        Envelope::Presence(to, msg) => {
-            let msg = match msg {
-                PresenceMsg::Register { session, node, device } => {
-                    PresenceMsg::Register { session: *session, node: *node, device: *device }
-                }
-                PresenceMsg::Unregister { session, last_seen_ms } => {
-                    PresenceMsg::Unregister { session: *session, last_seen_ms: *last_seen_ms }
-                }
-                PresenceMsg::Watch(watcher) => PresenceMsg::Watch(*watcher),
-                PresenceMsg::Unwatch(watcher) => PresenceMsg::Unwatch(*watcher),
-                PresenceMsg::Deliver(batch) => PresenceMsg::Deliver(Arc::clone(batch)),
-                PresenceMsg::Receipts(receipts) => PresenceMsg::Receipts(Arc::clone(receipts)),
-                PresenceMsg::Changed(conversation, change) => {
-                    PresenceMsg::Changed(*conversation, *change)
-                }
-                _ => return None,
-            };
-            Some(Envelope::Presence(*to, msg))
-        }
-    }
 }

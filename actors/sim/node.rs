@@ -2,14 +2,17 @@
 
 use super::coverage::{Conversations, Presences, Sessions};
 use super::engine::Way;
+use super::keeper::Keeper;
+use super::links::Links;
 use bytes::Bytes;
+use rookery_actors::cluster::View;
 use rookery_actors::effect::{Query, QueryResult};
 use rookery_actors::host::{Host, Kind, Line, Outlet, ReplyTo};
 use rookery_actors::session::Settings;
 use rookery_actors::{ConnId, Envelope, Now};
 use rookery_protocol::{CloseCode, ConversationId, UserId};
 use rookery_store::{Outcome, Plan, Slot, Store, TakeOver};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,6 +79,8 @@ pub enum Item<K: Kind> {
     Taken(Slot, TakeOver),
     /// For every actor that the function chooses.
     Each(Choose<K>),
+    /// The members of the cluster changed.
+    Placed(Arc<View>),
 }
 
 /// A shard.
@@ -111,11 +116,16 @@ pub struct Desk<K: Kind> {
     pub later: Vec<(K::Key, K::Msg)>,
     /// Actors lost.
     pub lost: Vec<K::Key>,
+    /// A slot this node took for its own.
+    pub owned: Cell<Option<Slot>>,
+    view: Arc<View>,
+    until_ms: u64,
+    now_ms: u64,
 }
 
 impl<K: Kind> Desk<K> {
-    /// Nothing gathered.
-    pub fn new() -> Self {
+    /// Nothing gathered in a turn of this node.
+    pub fn new(node: &Node, now: Now) -> Self {
         Self {
             told: Vec::new(),
             plans: Vec::new(),
@@ -123,6 +133,10 @@ impl<K: Kind> Desk<K> {
             slots: Vec::new(),
             later: Vec::new(),
             lost: Vec::new(),
+            owned: Cell::new(None),
+            view: Arc::clone(&node.keeper.view),
+            until_ms: node.keeper.until_ms,
+            now_ms: now.mono_ms,
         }
     }
 }
@@ -140,9 +154,12 @@ impl<K: Kind> Outlet<K> for Desk<K> {
         self.asked.push((to, query));
     }
 
-    /// Anybody may: fences alone keep owners apart here.
-    fn may_own(&self, _: Slot) -> bool {
-        true
+    fn may_own(&self, slot: Slot) -> bool {
+        let may = self.view.may_own(slot, self.now_ms, self.until_ms);
+        if may {
+            self.owned.set(Some(slot));
+        }
+        may
     }
 
     fn take_over(&mut self, slot: Slot) {
@@ -162,8 +179,8 @@ impl<K: Kind> Outlet<K> for Desk<K> {
 
 /// A node.
 pub struct Node {
-    /// Its number.
-    pub at: usize,
+    /// Its name.
+    pub name: String,
     /// Which of its lives.
     pub life: u64,
     /// It runs.
@@ -174,8 +191,12 @@ pub struct Node {
     pub began_us: u64,
     /// How far its wall clock is off, milliseconds.
     pub clock_ms: i64,
-    /// Which membership it believes in.
-    pub epoch: usize,
+    /// How fast its monotonic clock runs, per mille.
+    pub rate: u64,
+    /// Its membership.
+    pub keeper: Keeper,
+    /// Its links.
+    pub links: Links,
     /// Its way to the store.
     pub way: Way,
     /// The store layer over it.
@@ -196,7 +217,7 @@ pub const DAWN_MS: u64 = 1_760_000_000_000;
 
 impl Node {
     /// A node that just started.
-    pub fn new(at: usize, life: u64, shards: usize, now_us: u64, way: Way) -> Self {
+    pub fn new(at: usize, life: u64, shards: usize, now_us: u64, way: Way, keeper: Keeper) -> Self {
         let settings = Arc::new(Settings {
             heartbeat_ms: 5_000,
             grace_ms: 30_000,
@@ -205,13 +226,15 @@ impl Node {
         // Lives far apart: an answer to an earlier one must find nobody.
         let first = life << 40;
         Self {
-            at,
+            name: name(at),
             life,
             up: true,
             paused_until: 0,
             began_us: now_us,
             clock_ms: 0,
-            epoch: 0,
+            rate: 1_000,
+            keeper,
+            links: Links::default(),
             store: Store::new(way.clone()),
             way,
             sessions: (0..shards).map(|_| Shard::new(&settings, first)).collect(),
@@ -225,7 +248,17 @@ impl Node {
     /// The clocks its actors are told.
     pub fn now(&self, now_us: u64) -> Now {
         let unix_ms = (DAWN_MS + now_us / 1_000).saturating_add_signed(self.clock_ms);
-        Now { mono_ms: now_us.saturating_sub(self.began_us) / 1_000, unix_ms }
+        Now { mono_ms: self.mono_ms(now_us), unix_ms }
+    }
+
+    /// What its monotonic clock shows at a moment of the world.
+    pub fn mono_ms(&self, at_us: u64) -> u64 {
+        at_us.saturating_sub(self.began_us) * self.rate / 1_000_000
+    }
+
+    /// How long something takes that takes so long by its clock, microseconds of the world.
+    pub fn real_us(&self, by_clock_ms: u64) -> u64 {
+        by_clock_ms.saturating_mul(1_000_000).div_ceil(self.rate)
     }
 
     /// Where a user's session and hub are.
@@ -237,6 +270,11 @@ impl Node {
     pub fn conversation_shard(&self, conversation: ConversationId) -> usize {
         usize::from(rookery_store::slot_of(conversation).0) % self.shards
     }
+}
+
+/// The name of a node.
+pub fn name(at: usize) -> String {
+    format!("n{at}")
 }
 
 /// A kind of virtual actor in the simulation.

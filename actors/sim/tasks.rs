@@ -71,6 +71,9 @@ impl World {
     fn decide(&mut self, cut: bool, plan: Plan) -> Outcome {
         let well = self.healed_us.is_some();
         let Config { store_busy, store_conflict, store_unresolved, .. } = self.config;
+        if cut && self.config.gentle {
+            return Outcome::Busy;
+        }
         let unknown = cut || (!well && self.rng.chance(store_unresolved));
         if unknown {
             match self.rng.below(4) {
@@ -86,7 +89,7 @@ impl World {
             }
             return Outcome::Unresolved;
         }
-        if !well && self.rng.chance(store_busy) {
+        if !well && (self.store_full || self.rng.chance(store_busy)) {
             return Outcome::Busy;
         }
         if !well && self.rng.chance(store_conflict) {

@@ -4,14 +4,23 @@
 //! - **L** what is acknowledged or delivered is in the store at that moment;
 //! - **D** no `client_msg_id` stands at two places;
 //! - **O** places are dense, and what stands at one never changes;
-//! - **M** marks only rise.
+//! - **M** marks only rise;
+//! - what holds of the membership ([`super::members`]).
+//!
+//! The load test's oracle makes the same statements of what clients of a running cluster were told and
+//! given, and can judge some of them only at the end, from the history it reads back. Here each commit
+//! is seen as it happens, so a claim is judged at the moment it is made, against the store itself.
 
 use super::engine;
+use super::members::Membership;
 use futures_util::FutureExt;
+use rookery_actors::cluster::View;
+use rookery_actors::link::NodeKey;
 use rookery_protocol::{ClientMsgId, ConversationId, Entry, UserId};
 use rookery_store::memory::MemoryEngine;
-use rookery_store::{MemberState, Op, Outcome, Plan, Store, Version};
+use rookery_store::{MemberState, Op, Outcome, Plan, Slot, Store, Version};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Entries read at once.
 const MANY_BYTES: usize = 64 * 1024 * 1024;
@@ -37,6 +46,8 @@ pub struct Truth {
     places: BTreeMap<ClientMsgId, (ConversationId, u64)>,
     made: BTreeMap<ClientMsgId, Made>,
     breach: Option<String>,
+    /// Who was a member, and who was declared dead.
+    pub membership: Membership,
 }
 
 impl Truth {
@@ -49,6 +60,7 @@ impl Truth {
             places: BTreeMap::new(),
             made: BTreeMap::new(),
             breach: None,
+            membership: Membership::default(),
         }
     }
 
@@ -87,7 +99,7 @@ impl Truth {
 
     /// Applies a plan to the store, and judges what it did.
     pub fn apply(&mut self, plan: Plan) -> Outcome {
-        let (mut touched, mut marks) = (Vec::new(), Vec::new());
+        let (mut touched, mut marks, mut leases) = (Vec::new(), Vec::new(), false);
         for op in &plan.ops {
             match op {
                 Op::Set { key, .. } if is(key, b'm') || is(key, b'd') => {
@@ -96,12 +108,16 @@ impl Truth {
                 Op::Set { key, .. } | Op::ByteMax { key, .. } if is(key, b'w') => {
                     marks.push((key.clone(), engine::peek(&self.memory, key)));
                 }
+                Op::Set { key, .. } | Op::Clear { key } if is(key, b'L') => leases = true,
                 _ => {}
             }
         }
         let outcome = engine::apply(&self.memory, plan);
         if !matches!(outcome, Outcome::Committed { .. }) {
             return outcome;
+        }
+        if leases {
+            self.leases_changed();
         }
         for (key, before) in marks {
             let after = engine::peek(&self.memory, &key);
@@ -120,6 +136,29 @@ impl Truth {
             }
         }
         outcome
+    }
+
+    fn leases_changed(&mut self) {
+        let Some(Ok(members)) = self.store.members().now_or_never() else {
+            return self.broken(|| "the leases are damaged".into());
+        };
+        if let Some(words) = self.membership.changed(members) {
+            self.broken(|| format!("membership: {words}"));
+        }
+    }
+
+    /// A node goes by this view from now on.
+    pub fn judge_view(&mut self, at: usize, view: &Arc<View>) {
+        if let Some(words) = self.membership.viewed(view) {
+            self.broken(|| format!("placement at node {at}: {words}"));
+        }
+    }
+
+    /// A node takes a slot for its own.
+    pub fn judge_owner(&mut self, at: usize, key: NodeKey, slot: Slot) {
+        if self.membership.is_dead(key) {
+            self.broken(|| format!("node {at} works for {slot:?} as {key}, which is dead"));
+        }
     }
 
     /// Reads what was appended since the last look.

@@ -1,10 +1,13 @@
 //! A shard's turn, as the shell runs it: what waits is handled, and what the host wants done is done
 //! at the end.
 
+use super::coverage;
 use super::node::{Desk, Item, SimKind};
 use super::world::{Deliver, Then, World};
 use rookery_actors::ConnId;
-use rookery_protocol::{ConversationId, UserId};
+use rookery_actors::host::Line;
+use rookery_actors::wire::News;
+use rookery_protocol::{CloseCode, ConversationId, UserId};
 use std::any::Any;
 
 impl World {
@@ -25,9 +28,10 @@ impl World {
         let well = self.healed_us.is_some();
         let Some(node) = self.nodes.get_mut(at) else { return };
         let (now, life, began) = (node.now(self.now_us), node.life, node.began_us);
+        let (rate, me) = (node.rate, node.keeper.me());
+        let mut desk = Desk::new(node, now);
         let Some(shard) = K::shards(node).get_mut(number) else { return };
         shard.scheduled = false;
-        let mut desk = Desk::new();
         for item in std::mem::take(&mut shard.inbox) {
             let host = &mut shard.host;
             match item {
@@ -38,6 +42,13 @@ impl World {
                     } else {
                         host.tell(now, key, msg, None, &mut desk);
                     }
+                }
+                // Admitted before the node began another life.
+                Item::Attach(key, _, line)
+                    if K::life(key).is_some_and(|life| life.0 != me.incarnation) =>
+                {
+                    coverage::reached(("attach.late", "n"));
+                    line.close(CloseCode::GoingAway);
                 }
                 Item::Attach(key, msg, line) => {
                     host.tell(now, key, msg, Some(line), &mut desk);
@@ -52,17 +63,21 @@ impl World {
                 }
                 Item::Taken(slot, result) => host.taken(now, slot, result, &mut desk),
                 Item::Each(choose) => host.each(now, |key, _| choose(key), &mut desk),
+                Item::Placed(view) => host.placed(now, &view, &mut desk),
             }
         }
         if shard.host.next_tick().is_some_and(|at| at <= now.mono_ms) {
             shard.host.tick(now, &mut desk);
         }
-        let next = shard.host.next_tick().map(|at_ms| began + at_ms * 1_000 + 1_000);
+        let next = shard.host.next_tick().map(|at_ms| began + (at_ms + 1) * 1_000_000 / rate + 1);
         if let Some(next) = next
             && shard.armed.is_none_or(|armed| next < armed || armed <= self.now_us)
         {
             shard.armed = Some(next);
             self.at(next.saturating_sub(self.now_us), K::TURN(at, life, number));
+        }
+        if let Some(slot) = desk.owned.get() {
+            self.truth.judge_owner(at, me, slot);
         }
         self.end_turn(at, life, number, desk);
     }
@@ -91,7 +106,9 @@ impl World {
         }
         for slot in desk.slots {
             let Some(store) = self.nodes.get(at).map(|node| node.store.clone()) else { return };
-            let owner = rookery_store::Owner { node: at as u64, incarnation: life };
+            let Some(owner) = self.nodes.get(at).map(|node| node.keeper.me().into()) else {
+                return;
+            };
             self.spawn(at, async move {
                 let taken = store.take_over(slot, owner).await;
                 Box::new(move |world: &mut Self| {
@@ -103,10 +120,10 @@ impl World {
             self.note(|| format!("node {at}: {} {key:?} panicked", K::NAME));
             self.lost(at, &key);
         }
-        for envelope in desk.told {
+        for envelope in &desk.told {
             self.note(|| format!("node {at}: {envelope:.240?}"));
-            self.route(at, envelope, 0);
         }
+        self.post(at, desk.told);
         self.speak();
     }
 
@@ -122,6 +139,7 @@ impl World {
     fn lost(&mut self, at: usize, key: &dyn Any) {
         if let Some(user) = key.downcast_ref::<UserId>() {
             self.hub_lost(at, *user);
+            self.tell_nodes(at, &News::HubLost(*user));
         }
     }
 }

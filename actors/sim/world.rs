@@ -6,17 +6,21 @@
 use super::config::Config;
 use super::coverage::{Conversations, Presences, Sessions};
 use super::device::{Device, Do};
+use super::dialing::Pipe;
 use super::engine::Way;
-use super::node::{DAWN_MS, Item, Mouth, Node};
+use super::keeper::Keeper;
+use super::leaving::Step;
+use super::ledger::Ledger;
+use super::node::{DAWN_MS, Mouth, Node, name};
 use super::rng::Rng;
 use super::truth::{Truth, user_id};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use rookery_actors::message::Envelope;
+use rookery_actors::link::NodeKey;
 use rookery_protocol::client::Resume;
 use rookery_protocol::{ClientFrame, CloseCode, DeviceId, UserId};
 use rookery_store::memory::MemoryEngine;
-use rookery_store::{Account, Outcome, Plan, Slot};
+use rookery_store::{Account, Outcome, Plan};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -42,8 +46,30 @@ pub enum Event {
     Report(usize, u64, Vec<Outcome>, Then),
     /// A task goes on.
     Poll(u64),
-    /// A hint reaches a node: which, which of its lives, how often it was passed on.
-    Hint(usize, u64, Envelope, u8),
+    /// A node looks at its store: node, its life, which of its turns.
+    Look(usize, u64, u64),
+    /// The store has not answered: see `Look`.
+    Patience(usize, u64, u64),
+    /// A node begins its next life in the cluster, at the latest then, after a pause.
+    Rejoin(usize, u64, u64, u64),
+    /// A node leaves on purpose: how far it is, and when that step is given up.
+    Leave(usize, u64, Step, u64),
+    /// A node dials another: its lives, and the other's.
+    Dial(usize, u64, NodeKey, NodeKey),
+    /// A greeting reaches the node that was dialed.
+    Greet(u64),
+    /// Its answer reaches the dialer.
+    Welcomed(u64, u8),
+    /// It should have come by now.
+    HandshakeLate(u64),
+    /// An end of a connection between nodes finds it ended.
+    HungUp(u64, usize),
+    /// A frame reaches an end of a connection.
+    Frame(u64, usize, Bytes),
+    /// A copy of a message of another node comes late.
+    Message(usize, u64, NodeKey, NodeKey, Bytes),
+    /// Links look at the clock.
+    Ticks(usize, u64),
     /// A client's `Hello` reaches its node.
     Hello(u64),
     /// Frames reach the node.
@@ -66,10 +92,6 @@ pub enum Event {
     Mend(super::faults::Mend),
     /// A node starts again.
     Start(usize),
-    /// The membership changes, or slots move.
-    Rebalance,
-    /// A node comes to believe in an epoch.
-    Adopt(usize, u64, usize),
     /// Faults end.
     Heal,
     /// Is all well?
@@ -91,12 +113,6 @@ pub struct Conn {
     pub(super) to_client_us: u64,
     pub(super) to_server_us: u64,
     pub(super) last_life_us: u64,
-}
-
-/// A membership: who is in it, and how slots fall.
-pub struct Epoch {
-    pub(super) active: Vec<usize>,
-    pub(super) salt: u64,
 }
 
 pub(super) struct Task {
@@ -125,11 +141,20 @@ pub struct World {
     pub(super) tasks: BTreeMap<u64, Task>,
     pub(super) next_task: u64,
     pub(super) mouth: Mouth,
-    pub(super) epochs: Vec<Epoch>,
+    pub(super) pipes: BTreeMap<u64, Pipe>,
+    pub(super) next_pipe: u64,
+    /// Frames that wait for a way to be open again.
+    pub(super) held: Vec<(usize, usize, u64, usize, Vec<u8>)>,
+    pub(super) ledger: Ledger,
+    /// The store takes no writes.
+    pub(super) store_full: bool,
     /// Ways between nodes that are cut.
     pub(super) cuts: Vec<(usize, usize)>,
-    link_us: BTreeMap<(usize, usize), u64>,
     pub(super) healed_us: Option<u64>,
+    /// A node began another life since.
+    pub(super) restarted: bool,
+    /// Everything has come right once since.
+    pub(super) settled: bool,
     pub(super) said_goodbye: bool,
     pub(super) done: bool,
     /// The last events in words, when asked for.
@@ -157,10 +182,15 @@ impl World {
             tasks: BTreeMap::new(),
             next_task: 1,
             mouth: Mouth::default(),
-            epochs: vec![Epoch { active: (0..config.nodes).collect(), salt: rng.next() }],
+            pipes: BTreeMap::new(),
+            next_pipe: 1,
+            held: Vec::new(),
+            ledger: Ledger::default(),
+            store_full: false,
             cuts: Vec::new(),
-            link_us: BTreeMap::new(),
             healed_us: None,
+            restarted: false,
+            settled: false,
             said_goodbye: false,
             done: false,
             log: None,
@@ -174,8 +204,11 @@ impl World {
 
     fn populate(&mut self) {
         for at in 0..self.config.nodes {
-            let node = self.fresh_node(at, 1);
+            let mut node = self.fresh_node(at, 1);
+            node.up = false;
             self.nodes.push(node);
+            let wait = self.rng.below(300_000);
+            self.at(wait, Event::Start(at));
         }
         let names: Vec<(UserId, String)> =
             (0..self.config.users).map(|at| (user_id(at), format!("user{at}"))).collect();
@@ -219,8 +252,10 @@ impl World {
     pub(super) fn fresh_node(&mut self, at: usize, life: u64) -> Node {
         let fails = if self.healed_us.is_some() { 0 } else { self.config.view_fails };
         let way = Way::new(&self.memory, self.rng.next(), fails);
-        let mut node = Node::new(at, life, self.config.shards, self.now_us, way);
-        node.epoch = self.epochs.len() - 1;
+        let keeper = Keeper::new(&name(at), self.rng.next() | 1, self.config.alone);
+        let mut node = Node::new(at, life, self.config.shards, self.now_us, way, keeper);
+        let drift = self.config.drift;
+        node.rate = self.rng.range(1_000 - drift, 1_000 + drift);
         node
     }
 
@@ -275,20 +310,37 @@ impl World {
         Some(event)
     }
 
-    fn happen(&mut self, event: Event) {
-        let place = match &event {
+    /// The node, and which of its lives, that an event needs awake.
+    fn place_of(&self, event: &Event) -> Option<(usize, u64)> {
+        match event {
             Event::SessionTurn(node, life, _)
             | Event::ConversationTurn(node, life, _)
             | Event::PresenceTurn(node, life, _)
             | Event::Report(node, life, ..)
-            | Event::Hint(node, life, ..)
-            | Event::Adopt(node, life, _) => Some((*node, *life)),
+            | Event::Look(node, life, _)
+            | Event::Patience(node, life, _)
+            | Event::Rejoin(node, life, ..)
+            | Event::Leave(node, life, ..)
+            | Event::Dial(node, life, ..)
+            | Event::Message(node, life, ..)
+            | Event::Ticks(node, life) => Some((*node, *life)),
+            Event::Greet(pipe) => self.pipes.get(pipe).and_then(|pipe| pipe.end(1)),
+            Event::Welcomed(pipe, _) | Event::HandshakeLate(pipe) => {
+                self.pipes.get(pipe).and_then(|pipe| pipe.end(0))
+            }
+            Event::HungUp(pipe, side) | Event::Frame(pipe, side, _) => {
+                self.pipes.get(pipe).and_then(|pipe| pipe.end(*side))
+            }
             Event::Poll(task) => self.tasks.get(task).map(|task| (task.node, task.life)),
             Event::Hello(conn) | Event::ToServer(conn, _) | Event::ServerLost(conn) => {
                 self.conns.get(conn).map(|conn| (conn.node, conn.life))
             }
             _ => None,
-        };
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let place = self.place_of(&event);
         let event = match place {
             Some((node, life)) => match self.awake(node, life, event) {
                 Some(event) => event,
@@ -306,7 +358,18 @@ impl World {
             }
             Event::Report(_, _, outcomes, then) => then(self, outcomes),
             Event::Poll(task) => self.poll(task),
-            Event::Hint(node, _, envelope, hops) => self.arrive(node, envelope, hops),
+            Event::Look(node, _, turn) => self.look_at_store(node, turn),
+            Event::Patience(node, _, turn) => self.out_of_patience(node, turn),
+            Event::Rejoin(node, _, until_us, pause_ms) => self.rejoin(node, until_us, pause_ms),
+            Event::Leave(node, _, step, until_us) => self.leave(node, step, until_us),
+            Event::Dial(node, _, own, to) => self.dial(node, own, to),
+            Event::Greet(pipe) => self.greet(pipe),
+            Event::Welcomed(pipe, version) => self.welcomed(pipe, version),
+            Event::HandshakeLate(pipe) => self.handshake_late(pipe),
+            Event::HungUp(pipe, side) => self.hung_up(pipe, side),
+            Event::Frame(pipe, side, bytes) => self.frame(pipe, side, bytes),
+            Event::Message(node, _, own, from, bytes) => self.copy(node, own, from, &bytes),
+            Event::Ticks(node, _) => self.tick_links(node),
             Event::Hello(conn) => self.hello(conn),
             Event::ToServer(conn, frames) => self.reach_server(conn, frames),
             Event::ToClient(conn, frames) => self.reach_client(conn, &frames),
@@ -318,94 +381,19 @@ impl World {
             Event::Fault => self.fault(),
             Event::Mend(mend) => self.mend(mend),
             Event::Start(node) => self.start(node),
-            Event::Rebalance => self.rebalance(),
-            Event::Adopt(node, _, epoch) => self.adopt(node, epoch),
             Event::Heal => self.heal(),
             Event::Judge => self.judge(),
         }
     }
 
-    // ---- where things are -------------------------------------------------------------------
-
-    /// Who owns a slot, as an epoch has it.
-    pub(super) fn owner(&self, epoch: usize, slot: Slot) -> usize {
-        let Some(Epoch { active, salt }) = self.epochs.get(epoch) else { return 0 };
-        let mixed = Rng::new(u64::from(slot.0) ^ salt).next();
-        let at = usize::try_from(mixed % active.len().max(1) as u64).unwrap_or(0);
-        active.get(at).copied().unwrap_or(0)
+    /// What a node's monotonic clock shows.
+    pub(super) fn mono_ms(&self, at: usize) -> u64 {
+        self.nodes.get(at).map_or(0, |node| node.mono_ms(self.now_us))
     }
 
-    /// Which node a session lives on: its id tells.
+    /// Which node a session was made on: its id tells.
     pub(super) fn node_of(&self, session: u64) -> usize {
         usize::try_from(session >> 48).unwrap_or(0)
-    }
-
-    /// Where a node would send this.
-    fn destination(&self, from: usize, envelope: &Envelope) -> usize {
-        let epoch = self.nodes.get(from).map_or(0, |node| node.epoch);
-        match envelope {
-            Envelope::Session(to, _) => self.node_of(to.session.0),
-            Envelope::Conversation(to, _) => self.owner(epoch, rookery_store::slot_of(*to)),
-            Envelope::Presence(to, _) => self.owner(epoch, rookery_store::slot_of_user(*to)),
-        }
-    }
-
-    pub(super) fn route(&mut self, from: usize, envelope: Envelope, hops: u8) {
-        let to = self.destination(from, &envelope);
-        if to == from {
-            return self.place(to, envelope);
-        }
-        self.link(from, to, envelope, hops);
-    }
-
-    fn arrive(&mut self, node: usize, envelope: Envelope, hops: u8) {
-        if hops < 2 && !matches!(envelope, Envelope::Session(..)) {
-            return self.route(node, envelope, hops + 1);
-        }
-        self.place(node, envelope);
-    }
-
-    /// Into the inbox of the shard.
-    fn place(&mut self, at: usize, envelope: Envelope) {
-        let Some(node) = self.nodes.get(at) else { return };
-        match envelope {
-            Envelope::Session(to, msg) => {
-                let shard = node.user_shard(to.user);
-                self.push::<Sessions>(at, shard, Item::Tell(to, msg));
-            }
-            Envelope::Conversation(to, msg) => {
-                let shard = node.conversation_shard(to);
-                self.push::<Conversations>(at, shard, Item::Tell(to, msg));
-            }
-            Envelope::Presence(to, msg) => {
-                let shard = node.user_shard(to);
-                self.push::<Presences>(at, shard, Item::Tell(to, msg));
-            }
-        }
-    }
-
-    fn link(&mut self, from: usize, to: usize, envelope: Envelope, hops: u8) {
-        let well = self.healed_us.is_some();
-        let life = self.nodes.get(to).map_or(0, |node| node.life);
-        if self.cuts.contains(&(from, to)) || (!well && self.rng.chance(self.config.link_drop)) {
-            return self.note(|| format!("hint lost {from}->{to}: {envelope:.200?}"));
-        }
-        let most = if well { 5 } else { self.config.link_ms };
-        let mut wait = self.rng.below(most * 1_000) + 50;
-        if !well
-            && self.rng.chance(self.config.link_double)
-            && let Some(twin) = super::net::double(&envelope)
-        {
-            // A copy may come much later than the first.
-            let wait = self.rng.below(8_000_000);
-            self.at(wait, Event::Hint(to, life, twin, hops));
-        }
-        if !self.config.hostile_links {
-            let last = self.link_us.entry((from, to)).or_default();
-            *last = (*last).max(self.now_us + wait);
-            wait = *last - self.now_us;
-        }
-        self.at(wait, Event::Hint(to, life, envelope, hops));
     }
 
     pub(super) fn next_conn(&mut self) -> u64 {

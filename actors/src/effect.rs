@@ -32,6 +32,16 @@ pub enum Effect {
         /// The question.
         query: Box<Query>,
     },
+    /// Ask whether a user's inbox holds anything after a cursor: [`Query::News`], but not at once. A
+    /// host asks for many sessions together, and leaves those unanswered for whom there is nothing.
+    Check {
+        /// Which question it was.
+        token: u64,
+        /// Whose.
+        user: UserId,
+        /// After this.
+        after: Cursor,
+    },
     /// Hold the fence of this slot (conversations); answered by `Fenced`.
     NeedFence(Slot),
     /// This fence was found to be no longer ours, or must not be relied on.
@@ -106,6 +116,13 @@ pub enum Query {
         /// At this version or later.
         at_least: Version,
     },
+    /// Whether there is any pointer after a cursor.
+    News {
+        /// Whose.
+        user: UserId,
+        /// After this.
+        after: Cursor,
+    },
     /// The entries of some spans, in their order, until `max_bytes` of bodies.
     Entries {
         /// Which.
@@ -175,6 +192,8 @@ pub enum QueryResult {
     FindSent(Result<Option<Known>, StoreError>),
     /// Pointers, or too far.
     Inbox(Result<InboxPage, StoreError>),
+    /// There is something after the cursor, or the cursor is of another log.
+    News(Result<bool, StoreError>),
     /// Each span's entries as far as they were read, in order; the first span that is not whole
     /// ends the list.
     Entries(Result<Vec<(ConversationId, Vec<Entry>)>, StoreError>),

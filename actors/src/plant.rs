@@ -44,6 +44,34 @@ pub enum Bug {
     MarksForgotten,
     /// A conversation that is lost leaves its fence to its successor.
     FenceOfTheLost,
+    /// A node works by a view that its last renewal doesn't allow any more.
+    StaleViewServes,
+    /// A node renews its lease although it was declared dead.
+    RenewedWhenDead,
+    /// To find the own lease in its place counts as a renewal.
+    LookIsRenewal,
+    /// A lease is ended before it stood still for long enough.
+    SuspectedEarly,
+    /// A node that is declared dead leaves the epoch as it is.
+    EpochNotRaised,
+    /// Placement of a new epoch is that of the one before.
+    TableOfTheLastEpoch,
+    /// Nobody is told that slots have moved.
+    MoveNotTold,
+    /// A conversation that is handed off leaves its marks unwritten.
+    HandOffDropsMarks,
+    /// A session does not register at the new home of its user.
+    HandOffForgets,
+    /// Hints that the link refused are not confessed.
+    HintsNotConfessed,
+    /// A new connection goes on where the old one was, without sending anything again.
+    NoResend,
+    /// What a link was given before is handed over again.
+    NoLinkDedupe,
+    /// A message that is missing on a link is not missed.
+    NoLinkGapCheck,
+    /// A link sends whatever its peer grants.
+    CreditIgnored,
 }
 
 impl Bug {
@@ -66,7 +94,22 @@ impl Bug {
         Self::FenceKept,
         Self::RefusedRemembered,
         Self::HeadNotMoved,
+        Self::MarksForgotten,
         Self::FenceOfTheLost,
+        Self::StaleViewServes,
+        Self::RenewedWhenDead,
+        Self::LookIsRenewal,
+        Self::SuspectedEarly,
+        Self::EpochNotRaised,
+        Self::TableOfTheLastEpoch,
+        Self::MoveNotTold,
+        Self::HandOffDropsMarks,
+        Self::HandOffForgets,
+        Self::HintsNotConfessed,
+        Self::NoResend,
+        Self::NoLinkDedupe,
+        Self::NoLinkGapCheck,
+        Self::CreditIgnored,
     ];
 }
 

@@ -147,6 +147,8 @@ impl Presence {
             let end = SessionMsg::End(CloseCode::Replaced);
             out.push(Effect::Tell(Envelope::Session(to, end)));
         }
+        // Most users have one device.
+        self.sessions.reserve_exact(1);
         self.sessions.push(Registered { session, node, left_ms: now.mono_ms + LEASE_MS });
         if self.sessions.len() == 1 {
             self.tell_watchers(out);

@@ -25,6 +25,11 @@ pub async fn run<E: Engine>(
             let page = store.inbox(user, after, limit, at_least).await;
             QueryResult::Inbox(page.map_err(Into::into))
         }
+        Query::News { user, after } => {
+            let news = store.inbox_news(&[(user, after)]).await;
+            let news = news.map(|news| news.contains(&true));
+            QueryResult::News(news.map_err(Into::into))
+        }
         Query::Entries { spans, max_bytes } => {
             QueryResult::Entries(entries(store, spans, max_bytes).await)
         }
@@ -74,6 +79,7 @@ pub fn failed(query: &Query) -> QueryResult {
         Query::LoadConversation { .. } => QueryResult::LoadConversation(Err(error())),
         Query::FindSent { .. } => QueryResult::FindSent(Err(error())),
         Query::Inbox { .. } => QueryResult::Inbox(Err(error())),
+        Query::News { .. } => QueryResult::News(Err(error())),
         Query::Entries { .. } => QueryResult::Entries(Err(error())),
         Query::History { .. } => QueryResult::History(Err(error())),
         Query::Conversations { .. } => QueryResult::Conversations(Err(error())),

@@ -149,6 +149,20 @@ pub static KEYS: &[Key] = &[
     whole("tokens.key_rotation_days", (0, MAX_DAYS, "days; 0: never"), |c, v| {
         c.tokens.key_rotation_days = v;
     }),
+    text("issuer.url", "\"\", or what iss of the issuer's tokens says", |c, v| {
+        put(&mut c.issuer.url, claim(v))
+    }),
+    text("issuer.audience", "at most 255 visible characters", |c, v| {
+        put(&mut c.issuer.audience, claim(v))
+    }),
+    text("issuer.jwks", "\"\", the path of a file, or a URL of https", |c, v| {
+        put(&mut c.issuer.jwks, claim(v))
+    }),
+    whole("issuer.refresh_s", (10, 86_400, "seconds"), |c, v| c.issuer.refresh_s = v),
+    text("issuer.name_claim", "the name of a claim", |c, v| {
+        put(&mut c.issuer.name_claim, claim(v))
+    }),
+    switch("issuer.create_accounts", |c, v| c.issuer.create_accounts = v),
     whole("passwords.threads", WORKERS, |c, v| c.passwords.threads = number(v).into()),
     whole("passwords.queue", (1, 100_000, "requests"), |c, v| c.passwords.queue = number(v)),
     whole("limits.max_connections", (1, 10_000_000, "connections"), |c, v| {
@@ -274,6 +288,12 @@ fn label(text: &str) -> Option<String> {
     let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let ends = text.starts_with('-') || text.ends_with('-');
     (text.len() < 64 && text.bytes().all(byte) && !ends).then(|| text.to_owned())
+}
+
+/// A text of visible ASCII.
+fn claim(text: &str) -> Option<String> {
+    let good = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
+    good.then(|| text.to_owned())
 }
 
 fn host_and_port(text: &str) -> Option<String> {

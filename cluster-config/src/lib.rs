@@ -19,6 +19,6 @@ pub use fault::{Fault, Faults, Source};
 pub use keys::{KEYS, Key};
 pub use load::{FlagValue, Loaded, Sources, load};
 pub use model::{
-    Cluster, Config, Count, Engine, Http, Limits, Log, LogFormat, LogLevel, Metrics, Node,
+    Cluster, Config, Count, Engine, Http, Issuer, Limits, Log, LogFormat, LogLevel, Metrics, Node,
     Passwords, Retention, Sessions, Shards, SignUp, Store, Tokens,
 };

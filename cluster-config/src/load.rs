@@ -281,6 +281,14 @@ fn check_relations(config: &Config, faults: &mut Vec<Fault>) {
             "at least three renewals, or a single late one costs a node its life",
         );
     }
+    let issuer = &config.issuer;
+    if !issuer.url.is_empty() && (issuer.jwks.is_empty() || issuer.audience.is_empty()) {
+        contradicts(
+            "issuer.jwks",
+            "issuer.url without issuer.jwks or issuer.audience".to_owned(),
+            "the keys of the issuer and the audience of its tokens",
+        );
+    }
     if config.http.tls_certificate.is_some() != config.http.tls_key.is_some() {
         contradicts(
             "http.tls_certificate",

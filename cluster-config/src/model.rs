@@ -18,6 +18,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Life of tokens.
     pub tokens: Tokens,
+    /// Another issuer whose tokens are taken at log-in.
+    pub issuer: Issuer,
     /// The pool that hashes passwords.
     pub passwords: Passwords,
     /// What strangers may use up.
@@ -251,6 +253,36 @@ impl Default for Tokens {
             refresh_ttl_s: 30 * 24 * 3_600,
             refresh_grace_s: 30,
             key_rotation_days: 30,
+        }
+    }
+}
+
+/// Section `issuer`: without a URL there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// What the `iss` of its tokens says; empty: there is no foreign issuer.
+    pub url: String,
+    /// What their `aud` says, or holds.
+    pub audience: String,
+    /// Its JSON Web Key Set: the path of a file, or a URL.
+    pub jwks: String,
+    /// Seconds after which the keys are fetched again.
+    pub refresh_s: u64,
+    /// The claim that names a new account.
+    pub name_claim: String,
+    /// Whether who comes for the first time gets an account.
+    pub create_accounts: bool,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            audience: "rookery".to_owned(),
+            jwks: String::new(),
+            refresh_s: 300,
+            name_claim: "preferred_username".to_owned(),
+            create_accounts: true,
         }
     }
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
 
 use crate::chaos::{ChaosOptions, Fault, chaos};
+use crate::compare::compare;
 use crate::history::{History, HistoryError};
+use crate::overload;
 use crate::plant::Plant;
 use crate::run::{Options, run};
 use crate::scenario::Scenario;
@@ -85,6 +87,31 @@ enum Command {
         /// A file that a run kept.
         history: PathBuf,
     },
+    /// Offers a node more than it can do. Exit status as that of run.
+    Overload {
+        /// The scenario file, for example loadtest/scenarios/overload.toml.
+        scenario: PathBuf,
+        /// A running node; without one a node is started and ended afterwards.
+        #[arg(long)]
+        url: Option<String>,
+        /// Write the report there.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Accounts are drawn from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Compares the reports of two runs and prints the ratios. Exit status: 0 no figure is worse
+    /// beyond the tolerance, 1 one is, 2 they can't be compared.
+    Compare {
+        /// The report to compare with; several, separated by commas: their medians.
+        before: String,
+        /// The report that is judged; several, separated by commas: their medians.
+        after: String,
+        /// How much worse a figure may be: 0.1 is 10 %.
+        #[arg(long, default_value_t = 0.1)]
+        tolerance: f64,
+    },
 }
 
 /// Parses the command line, runs, prints; returns the exit status.
@@ -104,6 +131,10 @@ pub fn main() -> ExitCode {
             wreak(&scenario, &options, json.as_deref())
         }
         Command::Check { history } => check(&history),
+        Command::Overload { scenario, url, json, seed } => {
+            overload(&scenario, url.as_deref(), json.as_deref(), seed)
+        }
+        Command::Compare { before, after, tolerance } => judge(&before, &after, tolerance),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -113,6 +144,21 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn judge(before: &str, after: &str, tolerance: f64) -> Result<bool, String> {
+    let read = |files: &str| -> Result<Vec<serde_json::Value>, String> {
+        files.split(',').map(report).collect()
+    };
+    let comparison = compare(&read(before)?, &read(after)?, tolerance)?;
+    print!("{}", comparison.table);
+    println!("{} of {} figures are worse", comparison.worse, comparison.compared);
+    Ok(comparison.worse == 0)
+}
+
+fn report(file: &str) -> Result<serde_json::Value, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))
 }
 
 fn read(file: &Path) -> Result<Scenario, String> {
@@ -150,4 +196,21 @@ fn check(file: &Path) -> Result<bool, String> {
     verdict.findings.iter().for_each(|finding| println!("  found {finding}"));
     println!("verdict {}", if verdict.clean() { "clean" } else { "NOT CLEAN" });
     Ok(verdict.clean())
+}
+
+fn overload(
+    file: &Path,
+    url: Option<&str>,
+    json: Option<&Path>,
+    seed: u64,
+) -> Result<bool, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let scenario = overload::Scenario::parse(&text)
+        .map_err(|e| format!("{} is not valid:\n{e}", file.display()))?;
+    let report = overload::run(&scenario, url, seed).map_err(|e| e.to_string())?;
+    let faults = report.faults(overload::Limits::PROMISED);
+    print!("{}", report.table());
+    faults.iter().for_each(|fault| println!("FAULT: {fault}"));
+    write_json(json, &report)?;
+    Ok(faults.is_empty())
 }

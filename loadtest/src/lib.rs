@@ -11,6 +11,8 @@
 //! history.rs   what the oracle was told, kept to be judged again
 //! run.rs       the phases of a run   load.rs     the load and its end
 //! report.rs    JSON and table
+//! overload/    what a node does with more than it can do
+//! compare.rs   two reports: is one worse
 //! netns.rs     a network to cut      gate.rs     a socket to cut
 //! ```
 //!
@@ -22,6 +24,7 @@ mod body;
 pub mod chaos;
 pub mod cli;
 pub mod cluster;
+pub mod compare;
 mod control;
 pub mod gate;
 pub mod history;
@@ -29,6 +32,7 @@ mod load;
 mod measure;
 pub mod netns;
 pub mod oracle;
+pub mod overload;
 mod pacer;
 mod plant;
 pub mod process;

@@ -23,6 +23,7 @@ pub(crate) struct Load {
     pub(crate) pacer: Option<Pacer>,
     pub(crate) duration_s: f64,
     pub(crate) connects_per_s: f64,
+    pub(crate) resumes_per_s: Option<f64>,
     pub(crate) rss_before: Option<u64>,
     pub(crate) rss: Option<u64>,
     pub(crate) server_cpu: Option<f64>,
@@ -40,6 +41,7 @@ impl Run {
             sleep(Duration::from_secs_f64(s.duration_s)).await;
             load.rss = procfs::rss_bytes(&self.server);
             load.duration_s = s.duration_s;
+            load.resumes_per_s = self.storms().await;
             self.shared.state().measure.from_us = self.shared.now_us();
             self.enter(Phase::Run);
             let expected = self.expected_probes();
@@ -89,6 +91,21 @@ impl Run {
         while !over.load(Ordering::SeqCst) {
             sleep(LOOK).await;
         }
+    }
+
+    /// Lets all sessions lose their connections and come back; how many did so a second.
+    async fn storms(&self) -> Option<f64> {
+        let (sessions, storms) = (self.shared.scenario.sessions(), self.shared.scenario.storms);
+        let start = Instant::now();
+        for storm in 1..=storms {
+            self.enter(Phase::Storm);
+            let back = self.wait("resume", SET_UP, |st| st.resumed >= sessions * storm).await;
+            if let Err(e) = back {
+                self.shared.state().error(|| e.to_string());
+            }
+        }
+        let count = (sessions * storms) as f64;
+        (storms > 0).then(|| count / start.elapsed().as_secs_f64())
     }
 
     /// Waits until everything under way was answered and everybody was given everything.

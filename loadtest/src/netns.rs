@@ -163,8 +163,8 @@ impl Network {
         ip(&["netns", "add", &switch])?;
         ip(&["-n", &switch, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", &switch, "link", "set", "bridge", "up"])?;
-        ip(&["link", "add", uplink, "type", "veth", "peer", "name", "up", "netns", &switch])?;
-        ip(&["-n", &switch, "link", "set", "up", "master", "bridge", "up"])?;
+        ip(&["link", "add", uplink, "type", "veth", "peer", "name", "uplink", "netns", &switch])?;
+        ip(&["-n", &switch, "link", "set", "uplink", "master", "bridge", "up"])?;
         ip(&["address", "add", &format!("{}/24", self.own_address()), "dev", uplink])?;
         ip(&["link", "set", uplink, "up"])?;
         for at in 0..self.deaf_to.len() {

@@ -70,6 +70,8 @@ pub struct Report {
     pub deliveries_per_s: f64,
     /// Sessions made, a second: TCP, upgrade, hello, sync.
     pub connects_per_s: f64,
+    /// Sessions resumed after their connections were lost, a second (storms only).
+    pub resumes_per_s: Option<f64>,
     /// From when a message was due to its acknowledgement.
     pub send_ack_ms: Percentiles,
     /// From when a message was due to each delivery.
@@ -122,6 +124,9 @@ impl Report {
         row("scenario", format!("{} (seed {})", self.scenario, self.seed));
         row("server", format!("{} node(s), store {store}", self.nodes));
         row("sessions", format!("{} ({:.0} connects/s)", self.sessions, self.connects_per_s));
+        if let Some(resumes) = self.resumes_per_s {
+            row("  in storms", format!("{resumes:.0} resumes/s"));
+        }
         row("measured", format!("{:.2} s", self.duration_s));
         row("acknowledged", format!("{} ({:.0}/s)", self.acknowledged, self.acknowledged_per_s));
         row("delivered", format!("{} ({:.0}/s)", self.delivered, self.deliveries_per_s));
@@ -187,7 +192,7 @@ mod tests {
             json.split('"').skip(1).step_by(2).filter(|name| !name.is_empty()).collect();
         let expected = "scenario seed nodes store duration_s sessions acknowledged delivered lost \
             duplicated reordered gaps errors acknowledged_per_s deliveries_per_s connects_per_s \
-            send_ack_ms p50 p99 p999 max deliver_ms p50 p99 p999 max server rss_bytes \
+            resumes_per_s send_ack_ms p50 p99 p999 max deliver_ms p50 p99 p999 max server rss_bytes \
             rss_per_session_bytes cpu_s client cpu_s";
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     }

@@ -239,7 +239,7 @@ impl Run {
             window_bytes: if s.social { MIN_WINDOW_BYTES } else { DEFAULT_WINDOW_BYTES },
             agent: concat!("rookery-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
             // A restarted node should be found again soon.
-            backoff_base_ms: 100,
+            backoff_base_ms: if s.storms > 0 { 10 } else { 100 },
             backoff_max_ms: 2_000,
             // The closed loop keeps several under way; the oracle knows which were refused.
             pipeline_sends: true,
@@ -333,6 +333,7 @@ impl Run {
             acknowledged_per_s: per_s(state.measure.acknowledged),
             deliveries_per_s: per_s(state.measure.delivered),
             connects_per_s: load.connects_per_s,
+            resumes_per_s: load.resumes_per_s,
             send_ack_ms: state.measure.send_ack_ms(),
             deliver_ms: state.measure.deliver_ms(),
             server: Server {

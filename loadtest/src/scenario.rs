@@ -56,6 +56,9 @@ pub struct Scenario {
     /// told of both. Not for a measurement: it doubles what the server has to do.
     #[serde(default)]
     pub social: bool,
+    /// `idle`: how often after the hold all sessions lose their connections at once and resume.
+    #[serde(default)]
+    pub storms: usize,
     /// Seconds at the start that are not measured.
     #[serde(default)]
     pub warmup_s: f64,
@@ -162,6 +165,10 @@ impl Scenario {
             ),
             (self.probes == 0 || self.probe_pairs == 0, "there are no probes".to_owned()),
             (self.connecting == 0, "connecting is 0".to_owned()),
+            (
+                self.storms > 0 && self.kind != Kind::Idle,
+                "storms are for the kind idle alone".to_owned(),
+            ),
             (self.signing_up == 0, "signing_up is 0".to_owned()),
             (
                 !seconds(self.warmup_s)
@@ -188,6 +195,7 @@ mod tests {
             include_str!("../scenarios/idle.toml"),
             include_str!("../scenarios/pairs.toml"),
             include_str!("../scenarios/saturate.toml"),
+            include_str!("../scenarios/storm.toml"),
         ] {
             Scenario::parse(text).unwrap();
         }

@@ -24,6 +24,16 @@ struct UnderWay {
     floor: u64,
 }
 
+/// Where a device is in a storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storm {
+    Calm,
+    /// It is to lose its connection, once it may.
+    Due,
+    /// It lost its connection, and is not back.
+    Cut,
+}
+
 /// One device.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -48,6 +58,7 @@ pub(crate) struct Session {
     /// A `describe` without an answer.
     pub(crate) describing: bool,
     pub(crate) role: Option<Role>,
+    storm: Storm,
     next_number: u32,
     under_way: VecDeque<UnderWay>,
 }
@@ -76,6 +87,7 @@ impl Session {
             up: false,
             peeking: false,
             describing: false,
+            storm: Storm::Calm,
             role: None,
             next_number: 0,
             under_way: VecDeque::new(),
@@ -85,7 +97,7 @@ impl Session {
     /// Lives through all phases. Boxed, as is the farewell: thousands of these are held at a time,
     /// and a future holds whatever is moved into it twice.
     pub(crate) async fn run(mut self: Box<Self>, connecting: Arc<Semaphore>) {
-        let mut permit = connecting.acquire_owned().await.ok();
+        let mut permit = Arc::clone(&connecting).acquire_owned().await.ok();
         let mut phase = self.shared.phase.subscribe();
         while self.phase != Phase::Leave {
             let room = self.driver.pending_sends() < MAX_HANDED;
@@ -96,12 +108,17 @@ impl Session {
                     None => break,
                 },
                 due = next_due(&mut self.dues), if room => self.due(due),
+                may = Arc::clone(&connecting).acquire_owned(), if self.storm == Storm::Due => {
+                    permit = may.ok();
+                    self.storm = Storm::Cut;
+                    self.driver.interrupt();
+                }
                 changed = phase.changed() => {
                     let now = *phase.borrow_and_update();
                     self.enter(if changed.is_ok() { now } else { Phase::Leave });
                 }
             }
-            if self.synced {
+            if self.synced && self.storm != Storm::Cut {
                 permit = None;
             }
         }
@@ -148,7 +165,7 @@ impl Session {
                 state.armed += 1;
             }
             Phase::Cut => {
-                self.driver.cut();
+                self.driver.interrupt();
                 state.up -= usize::from(std::mem::take(&mut self.up));
                 state.cut += 1;
             }
@@ -159,6 +176,7 @@ impl Session {
                     self.describe(&mut state, role);
                 }
             }
+            Phase::Storm => self.storm = Storm::Due,
             Phase::Run => {
                 let first = match shared.scenario.kind {
                     Kind::Pairs => 0,
@@ -204,6 +222,13 @@ impl Session {
                 self.message(state, conversation, &entry, now_us);
             }
             Event::Sent(sent) => self.sent(state, sent, now_us),
+            Event::Connected(connected) if self.storm == Storm::Cut => {
+                self.storm = Storm::Calm;
+                state.resumed += 1;
+                if !connected.resumed {
+                    state.error(|| format!("device {}: its session was gone", self.index));
+                }
+            }
             Event::CaughtUp { .. } if !self.synced => {
                 self.synced = true;
                 state.synced += 1;

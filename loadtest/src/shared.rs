@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Arm,
     /// Sessions are held.
     Hold,
+    /// Every session loses its connection and resumes.
+    Storm,
     /// Messages are sent.
     Run,
     /// One of ten devices does not read.
@@ -77,6 +79,8 @@ pub(crate) struct State {
     pub(crate) cut: usize,
     /// Histories read for [`Phase::Peek`].
     pub(crate) peeked: usize,
+    /// Sessions that came back, over all storms.
+    pub(crate) resumed: usize,
     /// Sends without an answer.
     pub(crate) under_way: u64,
     /// Due messages that were taken from the pacer.
@@ -109,6 +113,7 @@ impl State {
             resumes: 0,
             cut: 0,
             peeked: 0,
+            resumed: 0,
             under_way: 0,
             taken: 0,
             acknowledged: 0,

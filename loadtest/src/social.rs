@@ -19,6 +19,8 @@ impl Session {
                 state.up += usize::from(!std::mem::replace(&mut self.up, true));
                 state.connects += 1;
                 state.resumes += u64::from(connected.resumed);
+                // A storm counts it too.
+                return false;
             }
             Told::Disconnected { .. } => state.up -= usize::from(std::mem::take(&mut self.up)),
             Told::SendDelayed { waited_ms, .. } => {

@@ -28,6 +28,22 @@ pub fn raise_file_limit(connections: usize) {
     }
 }
 
+/// Gives memory that is free, but lies between what is in use, back to the system. Takes milliseconds
+/// and, for a while, the allocator's locks. Other allocators than glibc's do so by themselves.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "`malloc_trim` has no safe binding among our crates")]
+pub(crate) fn give_memory_back() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    }
+    // SAFETY: it takes no pointer, keeps none, and is MT-Safe: malloc_trim(3).
+    let _released = unsafe { malloc_trim(0) };
+}
+
+/// See the one for glibc.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_memory_back() {}
+
 /// The process's own figures in Prometheus text, under the names every exporter uses. What can't
 /// be read is left out.
 pub(crate) fn metrics_text() -> String {

@@ -25,6 +25,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rookery-protocol", "rookery-store", "rookery-actors", "rookery-cluster-config"],
     ),
     ("rookery-client", &["rookery-protocol"]),
+    (
+        "rookery-fuzz",
+        &[
+            "rookery-protocol",
+            "rookery-store",
+            "rookery-actors",
+            "rookery-node",
+            "rookery-cluster-config",
+        ],
+    ),
     ("rookery-loadtest", &["rookery-protocol", "rookery-client", "rookery-cluster-config"]),
 ];
 

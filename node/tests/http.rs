@@ -226,7 +226,7 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
     }
     let answer = node.get("/v1/signup").await;
     assert_eq!(answer.error(), (405, "WrongMethod".to_owned()));
-    assert_eq!(answer.header("allow"), Some("GET, POST, PATCH, DELETE"));
+    assert_eq!(answer.header("allow"), Some("POST"));
     let answer = node.post("/healthz", "{}").await;
     assert_eq!(answer.error(), (405, "WrongMethod".to_owned()));
     assert_eq!(answer.header("allow"), Some("GET,HEAD"));
@@ -292,7 +292,8 @@ async fn foreign_pages_are_turned_away_and_allowed_ones_may_read_the_answers() {
 
     let preflight = node.send(&from("OPTIONS", "/v1/login", "https://friend.example")).await;
     assert_eq!(preflight.status, 204);
-    assert_eq!(preflight.header("access-control-allow-methods"), Some("POST"));
+    let methods = preflight.header("access-control-allow-methods");
+    assert_eq!(methods, Some("GET, POST, PATCH, DELETE"));
     let answer = node.send(&from("POST", "/v1/signup", "https://friend.example")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://friend.example"));

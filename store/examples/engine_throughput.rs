@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! cargo run --release -p rookery-store --example engine_throughput -- \
-//!     [--messages 200000] [--rounds 3] [--dir DIR]
+//!     [--messages 20000] [--rounds 15] [--dir DIR]
 //! ```
 //!
 //! A message is five rows: message, dedupe, head and two inbox pointers; a plan holds 1 to 64 of
 //! one conversation under a guard on one of 64 fences. The engine is driven with a fixed number
 //! of plans in flight; bare fjall then writes batches of as many plans as the engine's had on
-//! average, each synced, without guards, checksums or reports. Rows are generated on another
-//! thread in both. The two alternate, each in a new directory; the round with the middle ratio
-//! is shown (the machine may be shared).
+//! average, each synced, without guards, checksums or reports. `handed` is bare fjall on a thread of
+//! its own: each batch is handed to it, and it reports back before it is given another one. No engine
+//! that doesn't block its caller can be faster with one plan in flight, because it does the same.
+//! Rows are made before the clock starts. They alternate in short rounds, each in a directory of its
+//! own that it keeps.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -21,69 +23,50 @@
     clippy::cast_possible_truncation
 )]
 
+mod throughput;
+
 use bytes::Bytes;
-use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
 use rookery_store::{Engine, Guard, Op, Outcome, Plan, Version};
-use std::path::Path;
-use std::sync::mpsc::{channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use tempfile::TempDir;
+use throughput::{Figures, Measure, Round, argument};
 
 const FENCES: u64 = 64;
 const CONVERSATIONS: u64 = 5_000;
 
 /// One shape of load: messages in a plan, plans in flight.
-const LOADS: [(u64, usize); 6] = [(1, 1), (1, 64), (1, 256), (16, 16), (64, 4), (64, 16)];
+const LOADS: [(u64, u64); 6] = [(1, 1), (1, 64), (1, 256), (16, 16), (64, 4), (64, 16)];
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
-    let messages: u64 = value("--messages").map_or(200_000, |text| text.parse().unwrap());
-    let rounds: usize = value("--rounds").map_or(3, |text| text.parse().unwrap());
-    let parent = value("--dir").map_or_else(std::env::temp_dir, Into::into);
-    println!("messages/plan  in flight  plans/batch     who  plans/s  messages/s  us CPU  of bare");
+    let messages: u64 = argument("--messages").unwrap_or(20_000);
+    let rounds: u64 = argument("--rounds").unwrap_or(15);
+    let parent = argument::<PathBuf>("--dir").unwrap_or_else(std::env::temp_dir);
+    println!(
+        "messages/plan  in flight   plans/batch     who   plans/s  messages/s  us CPU  of bare"
+    );
     for (per_plan, in_flight) in LOADS {
         // A lone plan costs a whole sync: fewer of those.
-        let messages = if in_flight * per_plan as usize <= 16 { messages / 40 } else { messages };
-        let round = |_| {
-            let (engine, batch) = run_engine(&parent, messages, per_plan, in_flight);
-            (run_bare(&parent, messages, per_plan, batch), engine, batch)
-        };
-        let mut results: Vec<_> = (0..rounds).map(round).collect();
-        results.sort_by(|a, b| (a.1.rate / a.0.rate).total_cmp(&(b.1.rate / b.0.rate)));
-        let (bare, engine, batch) = &results[rounds / 2];
-        for (who, figures) in [("bare", bare), ("engine", engine)] {
-            println!(
-                "{per_plan:>13}  {in_flight:>9}  {batch:>11}  {who:>6}  {:>7.0}  {:>10.0}  {:>6.2}  {:>7.2}",
-                figures.rate / per_plan as f64,
-                figures.rate,
-                figures.cpu_us,
-                figures.rate / bare.rate,
-            );
+        let messages = if in_flight * per_plan <= 16 { messages / 40 } else { messages };
+        let plans = (messages / per_plan).max(4 * in_flight);
+        let (mut hosted, mut bare) = (Hosted::open(&parent), Bare::open(&parent));
+        let mut handed = Bare::open(&parent);
+        let (mut of_bare, mut of_handed) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let (engine, batch) = hosted.run(plans, per_plan, in_flight);
+            let batches = plans / batch;
+            let of = |other| Round { bare: other, ours: engine, batch };
+            of_bare.push(of(bare.run(batches, batch, per_plan)));
+            of_handed.push(of(handed.run_handed(batches, batch, per_plan)));
+        }
+        let load = format!("{per_plan:>13}  {in_flight:>9}");
+        throughput::show(&load, ("bare", "engine"), per_plan, of_bare);
+        if in_flight == 1 {
+            throughput::show(&load, ("handed", "engine"), per_plan, of_handed);
         }
     }
-}
-
-/// Messages a second, and CPU time of the whole process a message.
-#[derive(Clone, Copy)]
-struct Figures {
-    rate: f64,
-    cpu_us: f64,
-}
-
-impl Figures {
-    fn of(messages: u64, took: Duration, cpu: Duration) -> Self {
-        let rate = messages as f64 / took.as_secs_f64();
-        Self { rate, cpu_us: cpu.as_secs_f64() * 1e6 / messages as f64 }
-    }
-}
-
-/// CPU time of this process so far (user and system, in ticks of 10 ms), 0 where unknown.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Duration::from_millis(10 * (ticks(12) + ticks(13)))
 }
 
 /// A repeatable source of plans.
@@ -129,6 +112,11 @@ impl Source {
         (fence(place % FENCES), rows)
     }
 
+    /// Batches of the rows of several plans.
+    fn batches(&mut self, batches: u64, plans: u64) -> Vec<Rows> {
+        (0..batches).map(|_| (0..plans).flat_map(|_| self.rows().1).collect()).collect()
+    }
+
     fn plan(&mut self) -> Plan {
         let (key, rows) = self.rows();
         let known = Some(Bytes::from_static(b"owner"));
@@ -142,57 +130,100 @@ fn fence(slot: u64) -> Bytes {
     Bytes::from([b"f".as_slice(), &(slot as u16).to_be_bytes()].concat())
 }
 
-fn run_engine(parent: &Path, messages: u64, per_plan: u64, in_flight: usize) -> (Figures, usize) {
-    let dir = tempfile::tempdir_in(parent).unwrap();
-    let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();
-    let (report, reports) = channel();
-    let submit = |plan: Plan| {
-        let report = report.clone();
-        engine.submit(vec![plan], Box::new(move |outcomes| report.send(outcomes).unwrap()));
-    };
-    let set = |slot| Op::Set { key: fence(slot), value: Bytes::from_static(b"owner") };
-    submit(Plan { guards: Vec::new(), ops: (0..FENCES).map(set).collect() });
-    reports.recv().unwrap();
-
-    let mut source = Source::new(per_plan);
-    let plans = messages / per_plan;
-    let (started, cpu_before) = (Instant::now(), cpu());
-    for at in 0..plans + in_flight as u64 {
-        if at >= in_flight as u64 {
-            let outcomes = reports.recv().unwrap();
-            assert!(matches!(outcomes[..], [Outcome::Committed { .. }]), "{outcomes:?}");
-        }
-        if at < plans {
-            submit(source.plan());
-        }
-    }
-    let figures = Figures::of(messages, started.elapsed(), cpu().saturating_sub(cpu_before));
-    (figures, (plans as f64 / engine.batches() as f64).round() as usize)
+/// The engine and its directory.
+struct Hosted {
+    engine: EmbeddedEngine,
+    _dir: TempDir,
 }
 
-fn run_bare(parent: &Path, messages: u64, per_plan: u64, plans_per_batch: usize) -> Figures {
-    let dir = tempfile::tempdir_in(parent).unwrap();
-    let database = Database::builder(dir.path()).cache_size(128 << 20).open().unwrap();
-    let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
-    let batches = messages / per_plan / plans_per_batch as u64;
-    let (ready, take) = sync_channel(2);
-    let (started, cpu_before) = (Instant::now(), cpu());
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut source = Source::new(per_plan);
-            for _ in 0..batches {
-                let plans = (0..plans_per_batch).flat_map(|_| source.rows().1).collect::<Vec<_>>();
-                ready.send(plans).unwrap();
+impl Hosted {
+    fn open(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();
+        let set = |slot| Op::Set { key: fence(slot), value: Bytes::from_static(b"owner") };
+        let fences = Plan { guards: Vec::new(), ops: (0..FENCES).map(set).collect() };
+        let (report, reports) = channel();
+        engine.submit(vec![fences], Box::new(move |outcomes| report.send(outcomes).unwrap()));
+        reports.recv().unwrap();
+        Self { engine, _dir: dir }
+    }
+
+    /// Its figures, and how many plans it wrote in a batch on average.
+    fn run(&mut self, plans: u64, per_plan: u64, in_flight: u64) -> (Figures, u64) {
+        let (report, reports) = channel();
+        let mut source = Source::new(per_plan);
+        let mut ready = (0..plans).map(|_| source.plan()).collect::<Vec<_>>().into_iter();
+        let batches = self.engine.batches();
+        let measure = Measure::start();
+        for at in 0..plans + in_flight {
+            if at >= in_flight {
+                let outcome = reports.recv().unwrap();
+                assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
             }
-        });
-        for plans in take {
-            let mut batch = database.batch().durability(Some(PersistMode::SyncData));
-            for (key, value) in plans {
-                batch.insert(&rows, key.as_ref(), value.as_ref());
+            if let Some(plan) = ready.next() {
+                let report = report.clone();
+                let done = move |outcomes: Vec<Outcome>| report.send(outcomes[0]).unwrap();
+                self.engine.submit(vec![plan], Box::new(done));
             }
-            batch.commit().unwrap();
         }
-    });
-    let messages = batches * plans_per_batch as u64 * per_plan;
-    Figures::of(messages, started.elapsed(), cpu().saturating_sub(cpu_before))
+        let figures = measure.end(plans * per_plan);
+        let batches = (self.engine.batches() - batches).max(1);
+        (figures, ((plans as f64 / batches as f64).round() as u64).max(1))
+    }
+}
+
+type Rows = Vec<(Bytes, Bytes)>;
+
+/// Bare fjall and its directory.
+struct Bare {
+    database: Database,
+    rows: Keyspace,
+    _dir: TempDir,
+}
+
+impl Bare {
+    fn open(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let database = Database::builder(dir.path()).cache_size(128 << 20).open().unwrap();
+        let rows = database.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
+        Self { database, rows, _dir: dir }
+    }
+
+    fn write(&self, rows: Rows) {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, value) in rows {
+            batch.insert(&self.rows, key.as_ref(), value.as_ref());
+        }
+        batch.commit().unwrap();
+    }
+
+    fn run(&mut self, batches: u64, plans: u64, per_plan: u64) -> Figures {
+        let ready = Source::new(per_plan).batches(batches, plans);
+        let measure = Measure::start();
+        ready.into_iter().for_each(|rows| self.write(rows));
+        measure.end(batches * plans * per_plan)
+    }
+
+    /// Each batch is handed to a thread that writes it and reports.
+    fn run_handed(&mut self, batches: u64, plans: u64, per_plan: u64) -> Figures {
+        let ready = Source::new(per_plan).batches(batches, plans);
+        let (hand, handed) = channel::<Rows>();
+        let (report, reports) = channel();
+        std::thread::scope(|scope| {
+            let bare = &*self;
+            scope.spawn(move || {
+                handed.into_iter().for_each(|rows| {
+                    bare.write(rows);
+                    report.send(()).unwrap();
+                })
+            });
+            let measure = Measure::start();
+            for rows in ready {
+                hand.send(rows).unwrap();
+                reports.recv().unwrap();
+            }
+            drop(hand);
+            measure.end(batches * plans * per_plan)
+        })
+    }
 }

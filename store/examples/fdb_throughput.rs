@@ -23,6 +23,8 @@
     clippy::cast_sign_loss
 )]
 
+mod throughput;
+
 use bytes::Bytes;
 use foundationdb::Database;
 use foundationdb::options::{MutationType, TransactionOption};
@@ -38,58 +40,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use throughput::{Figures, Measure, Round, argument};
 
 /// One shape of load: messages in an append, conversations (each with one append in flight).
 const LOADS: [(u64, u64); 5] = [(1, 16), (1, 64), (1, 256), (1, 1024), (16, 64)];
 const NOW: u64 = 1_700_000_000_000;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
-    let messages: u64 = value("--messages").map_or(40_000, |text| text.parse().unwrap());
-    let rounds: usize = value("--rounds").map_or(3, |text| text.parse().unwrap());
-    println!("messages/append  conversations  messages/commit    who  messages/s  us CPU  of bare");
+    let messages: u64 = argument("--messages").unwrap_or(40_000);
+    let rounds: u64 = argument("--rounds").unwrap_or(3);
+    println!(
+        "messages/append  conversations  messages/commit     who  appends/s  messages/s  us CPU  of bare"
+    );
     for (per_append, conversations) in LOADS {
         let round = |_| {
-            let (layer, batch) = run_layer(messages, per_append, conversations);
-            (run_bare(messages, per_append, conversations, batch), layer, batch)
+            let (ours, batch) = run_layer(messages, per_append, conversations);
+            Round { bare: run_bare(messages, per_append, conversations, batch), ours, batch }
         };
-        let mut results: Vec<_> = (0..rounds).map(round).collect();
-        results.sort_by(|a, b| (a.1.rate / a.0.rate).total_cmp(&(b.1.rate / b.0.rate)));
-        let (bare, layer, batch) = &results[rounds / 2];
-        for (who, figures) in [("bare", bare), ("layer", layer)] {
-            println!(
-                "{per_append:>15}  {conversations:>13}  {batch:>15}  {who:>5}  {:>10.0}  {:>6.1}  {:>7.2}",
-                figures.rate,
-                figures.cpu_us,
-                figures.rate / bare.rate,
-            );
-        }
+        let load = format!("{per_append:>15}  {conversations:>13}");
+        throughput::show(&load, ("bare", "layer"), per_append, (0..rounds).map(round).collect());
     }
     stop_network();
-}
-
-/// Messages a second, and CPU time of this process a message.
-#[derive(Clone, Copy)]
-struct Figures {
-    rate: f64,
-    cpu_us: f64,
-}
-
-impl Figures {
-    fn of(messages: u64, took: Duration, cpu: Duration) -> Self {
-        let rate = messages as f64 / took.as_secs_f64();
-        Self { rate, cpu_us: cpu.as_secs_f64() * 1e6 / messages as f64 }
-    }
-}
-
-/// CPU time of this process so far (user and system, in ticks of 10 ms), 0 where unknown.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Duration::from_millis(10 * (ticks(12) + ticks(13)))
 }
 
 fn wait<F: Future>(future: F) -> F::Output {
@@ -192,13 +163,13 @@ fn run_layer(messages: u64, per_append: u64, conversations: u64) -> (Figures, u6
     sources.iter_mut().enumerate().for_each(|(at, source)| submit(source, at));
     let mut left = messages / per_append;
     let mut flying = 0;
-    let mut before = (Instant::now(), cpu(), engine.operations());
+    let mut before = (Measure::start(), engine.operations());
     for answered in 0.. {
         let (at, outcome) = reports.recv().unwrap();
         let Outcome::Committed { version, .. } = outcome else { panic!("{outcome:?}") };
         sources[at].fence.confirmed(version);
         if answered + 1 == conversations {
-            before = (Instant::now(), cpu(), engine.operations());
+            before = (Measure::start(), engine.operations());
             sources.iter_mut().enumerate().for_each(|(at, source)| submit(source, at));
             flying = conversations;
         } else if answered >= conversations {
@@ -212,11 +183,11 @@ fn run_layer(messages: u64, per_append: u64, conversations: u64) -> (Figures, u6
             }
         }
     }
-    let (took, cpu) = (before.0.elapsed(), cpu().saturating_sub(before.1));
-    let commits = engine.operations().commits - before.2.commits;
     let sent: u64 = sources.iter().map(|source| source.head - per_append).sum();
+    let figures = before.0.end(sent);
+    let commits = engine.operations().commits - before.1.commits;
     engine.erase().unwrap();
-    (Figures::of(sent, took, cpu), (sent / commits.max(1)).max(1))
+    (figures, (sent / commits.max(1)).max(1))
 }
 
 fn run_bare(messages: u64, per_append: u64, conversations: u64, batch: u64) -> Figures {
@@ -229,7 +200,7 @@ fn run_bare(messages: u64, per_append: u64, conversations: u64, batch: u64) -> F
     let threads = (conversations / appends).clamp(1, config.lanes as u64);
     let database = Database::from_path(&std::env::var("FDB_CLUSTER_FILE").unwrap()).unwrap();
     let commits = messages / (appends * per_append * threads);
-    let (started, cpu_before) = (Instant::now(), cpu());
+    let measure = Measure::start();
     std::thread::scope(|scope| {
         for thread in 0..threads {
             let (database, version, prefix) = (&database, &version, &prefix);
@@ -258,9 +229,9 @@ fn run_bare(messages: u64, per_append: u64, conversations: u64, batch: u64) -> F
             });
         }
     });
-    let (took, cpu) = (started.elapsed(), cpu().saturating_sub(cpu_before));
+    let figures = measure.end(commits * appends * per_append * threads);
     engine.erase().unwrap();
-    Figures::of(commits * appends * per_append * threads, took, cpu)
+    figures
 }
 
 /// The cluster's version.

@@ -7,7 +7,7 @@ use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
 use crate::plan::{Op, Plan};
-use crate::rows::{self, AccountRow, NameRow, SigningRow, SkeletonRow};
+use crate::rows::{self, AccountRow, ExternalRow, NameRow, SigningRow, SkeletonRow};
 use crate::store::{Store, get_many};
 use crate::{invitations, names as lookalikes};
 use bytes::Bytes;
@@ -42,6 +42,16 @@ impl fmt::Debug for Account {
     }
 }
 
+/// What gives somebody the right to an account.
+#[derive(Clone, Copy)]
+enum Right {
+    Open,
+    /// The hash of an invitation's code, and the time.
+    Invited([u8; 32], u64),
+    /// The hash of a foreign issuer and subject.
+    External([u8; 32]),
+}
+
 impl Account {
     /// The row of this account.
     pub(crate) fn row(&self) -> Bytes {
@@ -57,7 +67,7 @@ impl<E: Engine> Store<E> {
     /// [`StoreError::NameTaken`], [`StoreError::IdTaken`] (choose another id),
     /// [`StoreError::BadArgument`] when a text is over its limit, and those of any commit.
     pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
-        self.new_account(account, None).await
+        self.new_account(account, Right::Open).await
     }
 
     /// Creates an account and uses an invitation up by one, by the hash of its code.
@@ -70,14 +80,35 @@ impl<E: Engine> Store<E> {
         invitation: [u8; 32],
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        self.new_account(account, Some((invitation, now_ms))).await
+        self.new_account(account, Right::Invited(invitation, now_ms)).await
     }
 
-    async fn new_account(
+    /// The account of somebody whom a foreign issuer vouches for, by the hash of issuer and subject;
+    /// `None`: there is none, or no more.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn external_account(&self, hash: [u8; 32]) -> Result<Option<Account>, ReadError> {
+        match self.latest().await?.get(&keys::external(&hash)).await? {
+            Some(value) => self.account(rows::decode::<ExternalRow>(&value)?.user).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Creates the account of somebody whom a foreign issuer vouches for.
+    ///
+    /// # Errors
+    /// [`StoreError::IdTaken`] also when there is an account for the hash by now, and those of
+    /// [`Store::create_account`].
+    pub async fn create_external_account(
         &self,
         account: &Account,
-        invitation: Option<([u8; 32], u64)>,
+        hash: [u8; 32],
     ) -> Result<(), StoreError> {
+        self.new_account(account, Right::External(hash)).await
+    }
+
+    async fn new_account(&self, account: &Account, right: Right) -> Result<(), StoreError> {
         if account.name.is_empty() || account.name.len() > MAX_NAME_BYTES {
             return Err(StoreError::BadArgument("the length of a name"));
         }
@@ -111,12 +142,26 @@ impl<E: Engine> Store<E> {
                 Op::Set { key: by_skeleton.key.clone(), value: lookalike.clone() },
             ];
             let mut guards = vec![by_name, by_user, by_skeleton];
-            if let Some((hash, now_ms)) = invitation {
-                let wanted = [own(keys::invitation(&hash))];
-                let [invited] = attempts.read(self.known(wanted).await)?;
-                let used = attempts.read(invitations::used(&invited, now_ms))?;
-                ops.push(used.ok_or(StoreError::NotInvited)?);
-                guards.push(invited);
+            match right {
+                Right::Open => {}
+                Right::Invited(hash, now_ms) => {
+                    let wanted = [own(keys::invitation(&hash))];
+                    let [invited] = attempts.read(self.known(wanted).await)?;
+                    let used = attempts.read(invitations::used(&invited, now_ms))?;
+                    ops.push(used.ok_or_else(|| attempts.or_in_doubt(StoreError::NotInvited))?);
+                    guards.push(invited);
+                }
+                Right::External(hash) => {
+                    let wanted = [own(keys::external(&hash))];
+                    let [held] = attempts.read(self.known(wanted).await)?;
+                    // A row whose account was deleted is as good as none.
+                    if attempts.read(self.external_account(hash).await)?.is_some() {
+                        return Err(attempts.or_in_doubt(StoreError::IdTaken));
+                    }
+                    let value = rows::encode(&ExternalRow { user: *user });
+                    ops.push(Op::Set { key: held.key.clone(), value });
+                    guards.push(held);
+                }
             }
             let plan = Plan { guards, ops };
             if attempts.settle(self.commit(plan).await)?.is_some() {

@@ -123,6 +123,26 @@ impl<E: Engine> Store<E> {
         Ok(InboxPage::Page { pointers, end, more })
     }
 
+    /// For each of these users whether [`Self::inbox`] has anything to tell after the cursor, in their
+    /// order and as of one snapshot. What was trimmed after a cursor is not looked for: a device's
+    /// noted cursor keeps it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn inbox_news(&self, after: &[(UserId, Cursor)]) -> Result<Vec<bool>, ReadError> {
+        let epoch = self.inbox_epoch().await?;
+        let seen = after.iter().map(|(_, cursor)| Stamp(cursor.stamp).version()).max();
+        let view = self.view(seen.unwrap_or_default()).await?;
+        let mut news = Vec::with_capacity(after.len());
+        for &(user, cursor) in after {
+            let start = keys::successor(&keys::pointer(user, epoch, Stamp(cursor.stamp)));
+            let end = keys::prefix_end(&keys::inbox(user, epoch));
+            let first = view.range(&start, &end, 1, false).await?;
+            news.push(cursor.epoch != epoch || !first.is_empty());
+        }
+        Ok(news)
+    }
+
     /// Removes the pointers of `user` below a stamp; cursors below it are too far from then on.
     /// `below` is not after the newest commit, which the caller checks.
     ///

@@ -31,6 +31,7 @@
 //! N    name without look-alikes                <=33  user
 //! U    user                                       9  profile: display name, avatar
 //! X    user                                       9  shut out: since when, being deleted
+//! O    sha-256 of a foreign issuer and subject    33  user
 //! G    sha-256 of an invitation's code           33  expiry, uses left, creation
 //! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
@@ -250,6 +251,16 @@ pub fn shut_out(user: UserId) -> [u8; 9] {
 
 /// Prefix of the rows of accounts that are shut out; they end at [`prefix_end`] of it.
 pub const SHUT_OUT: &[u8] = b"X";
+
+/// Key of who a foreign token speaks for, by the hash of its issuer and subject.
+#[must_use]
+pub fn external(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [0; 33];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'O');
+    out.put_slice(hash);
+    key
+}
 
 /// Key of an invitation, by the hash of its code.
 #[must_use]

@@ -50,6 +50,10 @@ fn every_key_has_exactly_these_bytes() {
         (hex(family(ANN, DEVICE)), "79000000000000000a000000000000000d"),
         (hex(revocation(stamp)), "52000000000000010200030004"),
         (hex(skeleton("ann")), "4e616e6e"),
+        (
+            hex(external(&[0xcc; 32])),
+            "4fcccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
+        ),
         (hex(profile(ANN)), "55000000000000000a"),
         (hex(shut_out(ANN)), "58000000000000000a"),
         (

@@ -39,6 +39,8 @@ mod error;
 )]
 pub mod fdb;
 mod fence;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod history;
 pub mod inbox;
 mod invitations;

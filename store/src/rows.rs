@@ -40,6 +40,20 @@ macro_rules! rows {
                 const ROW: &'static str = $row;
             }
         )+
+
+        /// Reads a value as a row of each kind; what can be read is written and read again.
+        ///
+        /// # Panics
+        /// When a row does not come back as it was.
+        #[cfg(feature = "fuzz")]
+        pub(crate) fn read_as_every_kind(value: &[u8]) {
+            $(
+                if let Ok(row) = decode::<$name>(value) {
+                    let again = encode(&row);
+                    assert!(decode::<$name>(&again).is_ok_and(|again| again == row), "{row:?}");
+                }
+            )+
+        }
     };
 }
 
@@ -123,6 +137,8 @@ rows! {
     ProfileRow<'a> = "profile" { display_name: &'a str, avatar: &'a str, changed_ms: u64 }
     /// `X`: an account that nobody may use.
     ShutOutRow = "shut out" { since_ms: u64, deleting: bool }
+    /// `O`: whose account a foreign issuer's subject has.
+    ExternalRow = "external identity" { user: UserId }
     /// `G`: an invitation to sign up.
     InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
     /// `r`: how long a conversation keeps its messages.

@@ -70,6 +70,7 @@ fn every_value_has_exactly_these_bytes() {
         ),
         (encode(&RevocationRow { user: USER, device: DEVICE, time_ms: 7 }), "01 0a 0d 07".into()),
         (encode(&SkeletonRow { user: USER }), "01 0a".into()),
+        (encode(&ExternalRow { user: USER }), "01 0a".into()),
         (
             encode(&ProfileRow { display_name: "A", avatar: "b", changed_ms: 9 }),
             "01 0141 0162 09".into(),

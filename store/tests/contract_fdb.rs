@@ -26,6 +26,7 @@ use rookery_store::{
     slot_of,
 };
 use std::io::Write;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -82,6 +83,40 @@ fn an_unreachable_cluster_is_told_within_the_time_limit() {
     assert!(matches!(unreachable, OpenError::Unreachable { .. }), "{unreachable:?}");
     assert!(unreachable.to_string().contains("fdbcli --exec status"), "{unreachable}");
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+}
+
+/// What an older library answers when it is asked for a newer API than it has.
+const OLD_LIBRARY: &str = "
+    int fdb_select_api_version_impl(int runtime, int header) { return 2203; }
+    int fdb_get_max_api_version(void) { return 710; }
+";
+
+/// This test runs itself again with those two functions in front of the installed library's.
+#[test]
+fn an_older_client_library_is_told_with_its_remedy() {
+    const CHILD: &str = "ROOKERY_TEST_OLD_LIBRARY";
+    if std::env::var_os(CHILD).is_some() {
+        let old = open_with(Some("d:i@127.0.0.1:1"));
+        assert!(matches!(old, OpenError::OldLibrary { supports: 710, needs: 730 }), "{old:?}");
+        assert!(old.to_string().contains("install foundationdb-clients 7.3"), "{old}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, library) = (dir.path().join("old.c"), dir.path().join("old.so"));
+    std::fs::write(&source, OLD_LIBRARY).unwrap();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: there is no C compiler to build an older library with");
+        return;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["an_older_client_library_is_told_with_its_remedy", "--exact", "--nocapture"])
+        .envs([("LD_PRELOAD", library.as_os_str()), (CHILD, "1".as_ref())])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// Writes a row past the engine.

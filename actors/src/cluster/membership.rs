@@ -22,6 +22,7 @@
 
 use super::view::{Member, View};
 use crate::link::NodeKey;
+use crate::plant::{self, Bug};
 use rookery_store::members::HeldLease;
 use rookery_store::{Lease, Members, NodeState, Outcome, Plan};
 use std::collections::BTreeMap;
@@ -346,9 +347,13 @@ impl Membership {
                     NodeState::Joining => Phase::Joining,
                     NodeState::Active => Phase::Active,
                     NodeState::Draining => Phase::Draining,
+                    NodeState::Dead if plant::is(Bug::RenewedWhenDead) => Phase::Active,
                     NodeState::Dead => Phase::Ended(Refused::DeclaredDead),
                 };
                 self.renewed(lease.counter);
+                if plant::is(Bug::LookIsRenewal) {
+                    self.renewed_ms = self.looked_ms;
+                }
                 self.counter = self.counter.max(lease.counter);
             }
             (_, None) if self.wish == Wish::Leave => self.phase = Phase::Left,
@@ -389,7 +394,10 @@ impl Membership {
         if now_ms < self.next_renewal_ms {
             return None;
         }
-        let state = members.leases.get(&node)?.lease.state;
+        let mut state = members.leases.get(&node)?.lease.state;
+        if plant::is(Bug::RenewedWhenDead) {
+            state = NodeState::Active;
+        }
         let (attempt, lease) = self.lease(now_ms, load, state);
         Some((attempt, members.renew(node, &lease)))
     }
@@ -438,6 +446,7 @@ impl Membership {
         if !member || !self.is_fresh(now_ms) {
             return None;
         }
+        let early = if plant::is(Bug::SuspectedEarly) { 3 } else { 1 };
         for (node, HeldLease { lease, .. }) in &members.leases {
             let Some(seen) = self.seen.get(node).filter(|_| *node != self.me.node) else {
                 continue;
@@ -447,9 +456,13 @@ impl Membership {
                 if still_ms >= FORGET_MS {
                     return Some((Attempt::Other, members.forget(*node)));
                 }
-            } else if still_ms >= self.timing.suspicion_ms {
+            } else if still_ms >= self.timing.suspicion_ms / early {
                 let dead = Lease { state: NodeState::Dead, ..lease.clone() };
-                let plan = members.change(&self.profile.cluster, *node, Some(&dead));
+                let plan = if plant::is(Bug::EpochNotRaised) {
+                    members.renew(*node, &dead)
+                } else {
+                    members.change(&self.profile.cluster, *node, Some(&dead))
+                };
                 return Some((Attempt::Other, plan));
             }
         }

@@ -4,15 +4,24 @@
 //! membership  leases and epochs in the store: joins, renewals, suspicion, drain, leave
 //! placement   key -> slot -> node, a function of the active members of an epoch
 //! view        what a node goes by between two looks at the store
+//! change      who has to hear of a new view
+//! keeping     what the keeper of the membership does next
+//! dispatch    which node a message goes to, and what becomes of one that nobody takes
 //! ```
 //!
 //! What lies in the store is written at `rookery_store::members`; `shell::cluster` does the I/O.
 
+pub mod change;
+pub mod dispatch;
+pub mod keeping;
 pub mod membership;
 pub mod placement;
 pub mod slots;
 pub mod view;
 
+pub use change::Change;
+pub use dispatch::{Carrier, Dispatch};
+pub use keeping::{Keeping, Wish};
 pub use membership::{Attempt, Decision, Load, Membership, Phase, Profile, Refused, Timing};
 pub use placement::Table;
 pub use slots::SlotSet;

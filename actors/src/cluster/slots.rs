@@ -21,6 +21,15 @@ impl fmt::Debug for SlotSet {
     }
 }
 
+impl FromIterator<Slot> for SlotSet {
+    /// Slots that don't exist are passed over.
+    fn from_iter<T: IntoIterator<Item = Slot>>(slots: T) -> Self {
+        let mut set = Self::default();
+        slots.into_iter().for_each(|slot| set.insert(slot));
+        set
+    }
+}
+
 impl SlotSet {
     /// The slots of which `wanted` says so.
     #[must_use]
@@ -50,6 +59,11 @@ impl SlotSet {
     #[must_use]
     pub fn contains(&self, slot: Slot) -> bool {
         self.0.get(usize::from(slot.0) / 64).is_some_and(|word| word >> (slot.0 % 64) & 1 == 1)
+    }
+
+    /// Those that are in, by rising number.
+    pub fn iter(&self) -> impl Iterator<Item = Slot> {
+        (0..SLOTS).map(Slot).filter(|slot| self.contains(*slot))
     }
 
     /// How many are in.

@@ -2,8 +2,9 @@
 //! which slot. Pure.
 
 use super::{NodeId, SlotSet, Table};
-use crate::link::NodeKey;
+use crate::link::{NodeKey, Peer};
 use crate::message::Envelope;
+use crate::plant::{self, Bug};
 use rookery_protocol::{ConversationId, UserId};
 use rookery_store::{Lease, NodeState, Slot, slot_of, slot_of_user};
 use std::sync::Arc;
@@ -55,7 +56,8 @@ impl View {
     /// The view of these members; the table is taken from `before` when it is of the same epoch.
     #[must_use]
     pub fn new(epoch: u64, me: NodeKey, members: Vec<Member>, before: &Self) -> Self {
-        let table = if before.epoch == epoch {
+        let stale = plant::is(Bug::TableOfTheLastEpoch) && before.epoch + 1 == epoch;
+        let table = if before.epoch == epoch || stale {
             Arc::clone(&before.table)
         } else {
             let active: Vec<(NodeKey, u32)> = members
@@ -86,6 +88,45 @@ impl View {
         self.serving && self.owner(slot) == Some(self.me)
     }
 
+    /// Whether this node may work for a slot at this moment of its clock: whatever hangs, not
+    /// beyond what its last renewal allows ([`super::Membership::serves_until_ms`]).
+    #[must_use]
+    pub fn may_own(&self, slot: Slot, now_ms: u64, serves_until_ms: u64) -> bool {
+        let fresh = now_ms < serves_until_ms || plant::is(Bug::StaleViewServes);
+        fresh && self.owns(slot)
+    }
+
+    /// Whether a session may begin here under this address: in this life, while it is active.
+    #[must_use]
+    pub fn admits(&self, node: NodeId) -> bool {
+        let known = self.members.iter().find(|member| member.key == self.me);
+        let active = known.is_some_and(|member| member.lease.state == NodeState::Active);
+        active && node.0 == self.me.incarnation
+    }
+
+    /// All members, as links need to know them; this node is among them.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let peers = self.members.iter().map(|member| Peer {
+            name: member.lease.name.clone(),
+            incarnation: member.lease.incarnation,
+            address: member.lease.link.clone(),
+        });
+        peers.collect()
+    }
+
+    /// The other members.
+    pub fn others(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.key != self.me)
+    }
+
+    /// Whether all other active members are linked.
+    #[must_use]
+    pub fn is_linked(&self, is_up: impl Fn(NodeKey) -> bool) -> bool {
+        let active = |member: &&Member| member.lease.state == NodeState::Active;
+        self.others().filter(active).all(|member| is_up(member.key))
+    }
+
     /// Whether this node may work for a conversation.
     #[must_use]
     pub fn owns_conversation(&self, conversation: ConversationId) -> bool {
@@ -103,6 +144,12 @@ impl View {
     #[must_use]
     pub fn slots_of(&self, node: NodeKey) -> usize {
         self.table.slots_of(node)
+    }
+
+    /// The slots of a node.
+    #[must_use]
+    pub fn slots(&self, node: NodeKey) -> SlotSet {
+        SlotSet::of(|slot| self.owner(slot) == Some(node))
     }
 
     /// The slots that have another owner in `other`.

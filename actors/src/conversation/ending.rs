@@ -4,6 +4,7 @@
 use super::{Conversation, Phase, refused};
 use crate::effect::Effect;
 use crate::message::ConversationMsg;
+use crate::plant::{self, Bug};
 use rookery_protocol::ErrorCode;
 
 impl Conversation {
@@ -11,7 +12,10 @@ impl Conversation {
     pub(super) fn hand_off(&mut self, out: &mut Vec<Effect>) {
         self.leaving = true;
         self.flushing = true;
-        if matches!(self.phase, Phase::Ready(_)) {
+        if let Phase::Ready(ready) = &mut self.phase {
+            if plant::is(Bug::HandOffDropsMarks) {
+                ready.marks.forget();
+            }
             self.fail_queue(ErrorCode::Moved, out);
         } else {
             self.give_up(ErrorCode::Moved, out);

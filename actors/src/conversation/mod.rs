@@ -268,13 +268,14 @@ impl Conversation {
             marks: Marks::new(&loaded.members),
             in_flight: None,
         }));
+        // The latest call counts: marks that waited for this want to be written sooner.
+        out.push(Effect::WakeAt(now.mono_ms + IDLE_MS));
         for send in self.queue.take_unchecked() {
             self.send(now, send, out);
         }
         for msg in std::mem::take(&mut self.early) {
             self.member_request(now, msg, out);
         }
-        out.push(Effect::WakeAt(now.mono_ms + IDLE_MS));
         self.pump(now, out);
     }
 

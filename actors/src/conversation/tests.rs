@@ -339,6 +339,21 @@ fn marks_are_gathered_written_once_and_told_only_then() {
 }
 
 #[test]
+fn a_mark_that_brought_the_conversation_into_being_is_written_as_soon_as_any() {
+    let mut actor = Actor::cold();
+    let from = session(GRACE);
+    actor.on(ConversationMsg::Mark { from, kind: MarkKind::Read, seq: 3 });
+    actor.on(ConversationMsg::Fenced(Some(fence())));
+    let effects = actor.on(loaded());
+    let wakes = effects.iter().filter_map(|effect| match effect {
+        Effect::WakeAt(at) => Some(*at),
+        _ => None,
+    });
+    // The latest call counts.
+    assert_eq!(wakes.last(), Some(actor.mono_ms + MARKS_DELAY_MS));
+}
+
+#[test]
 fn marks_that_conflict_beside_an_append_are_written_again() {
     let mut actor = Actor::ready();
     let from = session(GRACE);

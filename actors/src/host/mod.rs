@@ -24,7 +24,7 @@ use crate::message::Envelope;
 use crate::session::Settings;
 use crate::time::Now;
 use orphans::Orphans;
-use rookery_protocol::CloseCode;
+use rookery_protocol::{CloseCode, Cursor, UserId};
 use rookery_store::{Outcome, Plan, Slot, TakeOver, slot_of};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +33,8 @@ use std::sync::Arc;
 /// More panics of one actor than this within [`PANIC_WINDOW_MS`] make it pause.
 const MAX_PANICS: u32 = 5;
 const PANIC_WINDOW_MS: u64 = 10_000;
+/// Actors for which there always is room.
+const KEPT: usize = 1_024;
 /// Longest pause of an actor that keeps panicking.
 const MAX_PAUSE_MS: u64 = 30_000;
 
@@ -47,6 +49,9 @@ pub struct ReplyTo<A> {
     pub token: u64,
 }
 
+/// A question after news: who asks, whose inbox, after what.
+pub type Check<A> = (ReplyTo<A>, (UserId, Cursor));
+
 /// What a host wants done outside of it.
 pub trait Outlet<K: Kind> {
     /// Tell a virtual actor, of this host or another.
@@ -55,6 +60,12 @@ pub trait Outlet<K: Kind> {
     fn commit(&mut self, to: ReplyTo<K::Key>, plan: Plan);
     /// Ask the store; answered by [`Host::answered`].
     fn ask(&mut self, to: ReplyTo<K::Key>, query: Query);
+    /// Ask [`Query::News`] for many; who has none needs no answer.
+    fn check(&mut self, asked: Vec<Check<K::Key>>) {
+        for (to, (user, after)) in asked {
+            self.ask(to, Query::News { user, after });
+        }
+    }
     /// Whether this node is the one to work for a slot, as far as it knows.
     fn may_own(&self, slot: Slot) -> bool;
     /// Take a slot over; answered by [`Host::taken`].
@@ -86,12 +97,15 @@ struct Panics {
 /// See the module.
 pub struct Host<K: Kind, L: Line> {
     settings: Arc<Settings>,
-    hosted: HashMap<K::Key, Hosted<K, L>>,
+    /// Boxed: a table is half empty after it grew, and empty places should cost a pointer.
+    hosted: HashMap<K::Key, Box<Hosted<K, L>>>,
     next_activation: u64,
     fences: Fences,
     timers: BTreeSet<(u64, K::Key)>,
     panics: HashMap<K::Key, Panics>,
     orphans: Orphans<K::Key>,
+    /// What is to be asked for many together, at the end of a tick.
+    checks: Vec<Check<K::Key>>,
     /// Of the message being handled; kept for its memory.
     effects: Vec<Effect>,
 }
@@ -109,6 +123,7 @@ impl<K: Kind, L: Line> Host<K, L> {
             timers: BTreeSet::new(),
             panics: HashMap::new(),
             orphans: Orphans::default(),
+            checks: Vec::new(),
             effects: Vec::new(),
         }
     }
@@ -167,10 +182,11 @@ impl<K: Kind, L: Line> Host<K, L> {
                 lines: Vec::new(),
                 plans: 0,
             };
-            self.hosted.insert(key, hosted);
+            self.hosted.insert(key, Box::new(hosted));
         }
         let Some(hosted) = self.hosted.get_mut(&key) else { return };
         if let Some(line) = line {
+            hosted.lines.reserve_exact(1);
             hosted.lines.push(Attached::new(line));
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -284,15 +300,8 @@ impl<K: Kind, L: Line> Host<K, L> {
                 self.tell(now, key, K::wake(), None, out);
             }
         }
-    }
-
-    /// An actor's place is elsewhere now: it goes without a word.
-    pub fn retire(&mut self, key: K::Key) {
-        if let Some(hosted) = self.remove(key) {
-            self.orphans.add(key, hosted.activation, hosted.plans);
-            for line in hosted.lines {
-                line.release();
-            }
+        if !self.checks.is_empty() {
+            out.check(std::mem::take(&mut self.checks));
         }
     }
 
@@ -330,8 +339,12 @@ impl<K: Kind, L: Line> Host<K, L> {
         self.hosted.get(&to.key).is_some_and(|hosted| hosted.activation == to.activation)
     }
 
-    fn remove(&mut self, key: K::Key) -> Option<Hosted<K, L>> {
+    fn remove(&mut self, key: K::Key) -> Option<Box<Hosted<K, L>>> {
         let hosted = self.hosted.remove(&key)?;
+        if self.hosted.capacity() > KEPT && self.hosted.len() < self.hosted.capacity() / 8 {
+            // After a storm the memory is given back.
+            self.hosted.shrink_to(2 * self.hosted.len());
+        }
         if let Some(at) = hosted.wake_at {
             self.timers.remove(&(at, key));
         }
@@ -350,6 +363,11 @@ impl<K: Kind, L: Line> Host<K, L> {
             Effect::Query { token, query } => {
                 if let Some(to) = self.reply_to(key, token) {
                     out.ask(to, *query);
+                }
+            }
+            Effect::Check { token, user, after } => {
+                if let Some(to) = self.reply_to(key, token) {
+                    self.checks.push((to, (user, after)));
                 }
             }
             Effect::NeedFence(slot) => self.need_fence(key, slot, out),

@@ -15,7 +15,9 @@
 //!
 //! *Receiving.* A message is handed over when its number is the expected one. What is below came
 //! before; what is above shows a hole, and the connection is given up, so that the peer resends. The
-//! numbers alone decide: a frame that an old connection brings late does no harm.
+//! numbers alone decide: a frame that an old connection brings late does no harm. A hole at the end,
+//! that no later message shows, the sender finds: the peer heard a beat that left after a frame, and
+//! does not acknowledge the frame.
 //!
 //! *Life.* Each second a beat is sent, which the peer echoes. If no echo is new for
 //! [`SILENCE_MS`], one of the two directions is dead, and the connection is given up: a black hole,
@@ -25,6 +27,7 @@
 
 use super::frame::{self, BATCH_BYTES, Frame, FrameError, Header};
 use super::{LinkRefused, MAX_MESSAGE_BYTES, NodeKey};
+use crate::plant::{self, Bug};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -84,7 +87,7 @@ pub enum Effect {
 pub enum Why {
     /// No sign of life that answers ours.
     Silent,
-    /// A message is missing.
+    /// A message is missing, here or there.
     Gap,
     /// A frame that can't be.
     Damaged(FrameError),
@@ -104,6 +107,8 @@ pub struct Link {
     connection: Option<Connection>,
     out: Outgoing,
     expected: u64,
+    /// Bytes the peer may have unacknowledged.
+    granted: usize,
     answer_due: bool,
     beat: u64,
     /// The peer's latest beat.
@@ -126,9 +131,11 @@ struct Outgoing {
     sent: usize,
     cost: usize,
     sent_cost: usize,
-    /// The number after the last message of each frame in flight.
-    flight: VecDeque<u64>,
+    /// Of each frame in flight the number after its last message, and our latest beat then.
+    flight: VecDeque<(u64, u64)>,
     window: usize,
+    /// Bytes that may wait, those in flight included.
+    most: usize,
 }
 
 impl Link {
@@ -149,8 +156,10 @@ impl Link {
                 sent_cost: 0,
                 flight: VecDeque::new(),
                 window: WINDOW_BYTES,
+                most: QUEUE_BYTES,
             },
             expected,
+            granted: WINDOW_BYTES,
             answer_due: false,
             beat: start,
             heard: 0,
@@ -162,6 +171,15 @@ impl Link {
         }
     }
 
+    /// The same link with other bounds than [`WINDOW_BYTES`] and [`QUEUE_BYTES`]: bytes that the peer
+    /// may have unacknowledged, and bytes that may wait for it.
+    #[must_use]
+    pub fn bounded(mut self, window: usize, queue: usize) -> Self {
+        self.granted = window;
+        self.out.most = queue;
+        self
+    }
+
     /// Takes a message.
     ///
     /// # Errors
@@ -171,7 +189,7 @@ impl Link {
             return Err(LinkRefused::TooLarge);
         }
         let cost = message.len() + MESSAGE_COST;
-        if self.out.cost + cost > QUEUE_BYTES {
+        if self.out.cost + cost > self.out.most {
             return Err(LinkRefused::Full);
         }
         self.out.cost += cost;
@@ -261,6 +279,9 @@ impl Link {
             return self.give_up(Why::Damaged(FrameError::Sequence), effects);
         }
         self.out.acknowledged(ack);
+        if self.out.is_missing(echo) {
+            return self.give_up(Why::Gap, effects);
+        }
         self.out.window = usize::try_from(window).unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES);
         if beat > self.heard {
             self.heard = beat;
@@ -292,6 +313,9 @@ impl Link {
 
     /// False: messages before these are missing.
     fn deliver(&mut self, first: u64, messages: Vec<Bytes>, effects: &mut Vec<Effect>) -> bool {
+        if plant::is(Bug::NoLinkGapCheck) || plant::is(Bug::NoLinkDedupe) && first < self.expected {
+            self.expected = first;
+        }
         let Some(known) = self.expected.checked_sub(first) else { return false };
         self.answer_due = true;
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(messages.len());
@@ -342,7 +366,7 @@ impl Link {
             base: self.out.base,
             beat: self.beat,
             echo: self.heard,
-            window: u32::try_from(WINDOW_BYTES).unwrap_or(u32::MAX),
+            window: u32::try_from(self.granted).unwrap_or(u32::MAX),
         })
     }
 
@@ -357,7 +381,7 @@ impl Link {
             let messages = self.out.queue.range(self.out.sent..self.out.sent + count);
             effects.push(Effect::Transmit(frame::data(&header, first, messages, payload)));
             self.answer_due = false;
-            self.out.batch_sent(count, payload);
+            self.out.batch_sent(count, payload, self.beat);
         }
     }
 }
@@ -379,7 +403,8 @@ impl Outgoing {
         if waiting == 0 || self.flight.len() >= EAGER_FRAMES && waiting < BATCH_MIN_BYTES {
             return None;
         }
-        let room = self.window.saturating_sub(self.sent_cost);
+        let window = if plant::is(Bug::CreditIgnored) { usize::MAX } else { self.window };
+        let room = window.saturating_sub(self.sent_cost);
         let (mut count, mut payload, mut cost) = (0, 0, 0);
         for message in self.queue.range(self.sent..) {
             cost += message.len() + MESSAGE_COST;
@@ -394,10 +419,10 @@ impl Outgoing {
         (count > 0).then_some((count, payload))
     }
 
-    fn batch_sent(&mut self, count: usize, payload: usize) {
+    fn batch_sent(&mut self, count: usize, payload: usize, beat: u64) {
         self.sent += count;
         self.sent_cost += payload + count * MESSAGE_COST;
-        self.flight.push_back(self.number(self.sent));
+        self.flight.push_back((self.number(self.sent), beat));
     }
 
     /// All below `ack` arrived.
@@ -414,13 +439,22 @@ impl Outgoing {
                 self.sent_cost -= cost;
             }
         }
-        while self.flight.front().is_some_and(|end| *end <= ack) {
+        while self.flight.front().is_some_and(|(end, _)| *end <= ack) {
             self.flight.pop_front();
         }
     }
 
+    /// Whether the peer heard a beat that left after a frame which it does not acknowledge: what
+    /// carries both in order lost that frame, and no later one may come to show the hole.
+    fn is_missing(&self, echo: u64) -> bool {
+        self.flight.front().is_some_and(|(_, beat)| *beat < echo)
+    }
+
     /// Nothing is in flight: all of the queue is to be sent again.
     fn rewind(&mut self) {
+        if plant::is(Bug::NoResend) {
+            return;
+        }
         self.sent = 0;
         self.sent_cost = 0;
         self.flight.clear();

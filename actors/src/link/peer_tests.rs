@@ -228,6 +228,19 @@ fn until_silent(carried: Option<usize>) -> (World, u64) {
 }
 
 #[test]
+fn a_frame_that_vanished_with_none_behind_it_is_missed_by_its_sender() {
+    let mut world = World::connected();
+    world.send_next(0, 10);
+    world.pipes[0].lanes[0].clear();
+    world.pass(BEAT_MS);
+    world.settle();
+    assert_eq!(world.nodes[0].gave_up, [Why::Gap]);
+    world.connect();
+    world.settle();
+    assert_eq!(world.nodes[1].delivered, world.nodes[0].taken);
+}
+
+#[test]
 fn a_black_hole_and_a_cut_in_either_direction_are_noticed_in_six_seconds() {
     for carried in [None, Some(0), Some(1)] {
         let (world, after) = until_silent(carried);

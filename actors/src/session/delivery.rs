@@ -2,7 +2,8 @@
 
 use super::sync::{PULL_POINTERS, Verdict};
 use super::{
-    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_PULL,
+    MIN_WINDOW_BYTES, NOTE_MS, Pending, RECONCILE_MS, RETRY_MS, STUCK_MS, Session, TOKEN_NEWS,
+    TOKEN_PULL,
 };
 use crate::effect::{Effect, Query};
 use crate::message::{Batch, BatchEntry, Receipts};
@@ -94,9 +95,11 @@ impl Session {
     pub(super) fn pull(&mut self, out: &mut Vec<Effect>) {
         let enough = (self.stream.window() / 2).min(64 * 1024);
         let can = self.sync.started && self.conn.is_some() && self.stream.room() >= enough;
-        if !self.sync.wanted || self.sync.pulling() || !can || self.timers.retry.is_some() {
+        let busy = self.sync.pulling() || self.sync.reading || self.timers.retry.is_some();
+        if !self.sync.wanted || !can || busy {
             return;
         }
+        self.sync.reading = true;
         self.timers.reconcile = None;
         let generation = self.sync.begin();
         let query = Query::Inbox {
@@ -109,6 +112,18 @@ impl Session {
             token: TOKEN_PULL | u64::from(generation),
             query: Box::new(query),
         });
+    }
+
+    /// A hint may have been lost without a trace: asks, together with other sessions, whether the
+    /// inbox holds anything new. Once an hour it is read, which moves the cursor on.
+    pub(super) fn look_for_news(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let noted = self.noted_ms.is_some_and(|at| now.mono_ms < at.saturating_add(NOTE_MS));
+        match self.sync.cursor {
+            Some(after) if noted && !self.sync.pulling() => {
+                out.push(Effect::Check { token: TOKEN_NEWS, user: self.me.user, after });
+            }
+            _ => self.sync.wanted |= self.sync.started,
+        }
     }
 
     pub(super) fn inbox_read(
@@ -140,6 +155,7 @@ impl Session {
                 }
                 let max_bytes = self.stream.room().max(MIN_WINDOW_BYTES as usize) / 2;
                 let query = Query::Entries { spans: step.spans, max_bytes };
+                self.sync.reading = true;
                 out.push(Effect::Query { token, query: Box::new(query) });
             }
         }

@@ -38,6 +38,8 @@ const RECONCILE_MS: u64 = 10_000;
 const SEND_CHECK_MS: u64 = 1_500;
 /// The hub is told so often that the session is still there.
 const RENEW_MS: u64 = 60_000;
+/// Sessions renew in steps of this, so that those of a step are looked up together.
+const RENEW_STEP_MS: u64 = 250;
 /// Watches are renewed with every so manieth time of those: they are many, and matter less.
 const WATCH_RENEWALS: u8 = 5;
 /// The cursor the client holds is noted in the store at most so often, and with each sync.
@@ -52,6 +54,8 @@ const STUCK_MS: u64 = 60_000;
 
 /// Token of an answer that belongs to the pull under way.
 const TOKEN_PULL: u64 = 1 << 32;
+/// Token of an answer to whether there is news.
+const TOKEN_NEWS: u64 = 3 << 32;
 /// Token of an answer to a request of the client.
 const TOKEN_REQUEST: u64 = 2 << 32;
 
@@ -331,7 +335,7 @@ impl Session {
         if !plant::is(Bug::HubForgotten) {
             self.tell_hub(user, PresenceMsg::Register { session, node, device }, out);
         }
-        self.timers.renew = Some(now.mono_ms + RENEW_MS);
+        self.timers.renew = Some((now.mono_ms + RENEW_MS).next_multiple_of(RENEW_STEP_MS));
     }
 
     fn hub_lost(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -436,7 +440,7 @@ impl Session {
     fn renew(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(device) = self.device() else { return self.timers.renew = None };
         self.register(now, device, out);
-        self.sync.wanted |= self.sync.started;
+        self.look_for_news(now, out);
         self.renewals = self.renewals.wrapping_add(1);
         if self.renewals.is_multiple_of(WATCH_RENEWALS) {
             self.unshown.extend(&self.watched);

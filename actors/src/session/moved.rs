@@ -8,6 +8,7 @@
 use super::{PresenceMsg, Session};
 use crate::cluster::SlotSet;
 use crate::effect::Effect;
+use crate::plant::{self, Bug};
 use crate::time::Now;
 use rookery_protocol::server::Drain;
 use rookery_protocol::{ClientMsgId, ErrorCode, ServerFrame};
@@ -45,7 +46,7 @@ impl Session {
         let register_ms = now.mono_ms + self.me.session.0 % REGISTER_SPREAD_MS;
         let moved = self.moved(now);
         moved.slots.extend(slots);
-        if home {
+        if home && !plant::is(Bug::HandOffForgets) {
             moved.register_ms.get_or_insert(register_ms);
             moved.pull = true;
         }

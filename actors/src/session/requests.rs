@@ -2,7 +2,7 @@
 //! a frame. Pure.
 
 use super::delivery::sent;
-use super::{Pending, SEND_CHECK_MS, Session, TOKEN_PULL, TOKEN_REQUEST};
+use super::{Pending, SEND_CHECK_MS, Session, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST};
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, SendAnswer};
 use crate::time::Now;
@@ -68,6 +68,10 @@ impl Session {
             | ClientFrame::OpenDirect(_)
             | ClientFrame::Describe(_)
             | ClientFrame::Watch(_) => self.ask(now, frame, out),
+            // Each costs a look through all that are watched.
+            ClientFrame::Unwatch(unwatch) if unwatch.users.len() > MAX_WATCH_BATCH => {
+                self.error(0, ErrorCode::BadField, "too many users at once", out);
+            }
             ClientFrame::Unwatch(unwatch) => {
                 for user in unwatch.users {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
@@ -220,14 +224,23 @@ impl Session {
     ) {
         let low = u32::try_from(token & u64::from(u32::MAX)).unwrap_or(0);
         if token & !u64::from(u32::MAX) == TOKEN_PULL {
-            if self.sync.expects(low) {
-                match result {
-                    QueryResult::Inbox(page) => self.inbox_read(now, token, page, out),
-                    QueryResult::Entries(read) => self.entries_read(now, read, out),
-                    _ => {}
-                }
+            self.sync.reading = false;
+            if !self.sync.expects(low) {
+                // Of a pull that was given up; the one wanted in its place can begin.
+                return self.pull(out);
+            }
+            match result {
+                QueryResult::Inbox(page) => self.inbox_read(now, token, page, out),
+                QueryResult::Entries(read) => self.entries_read(now, read, out),
+                _ => {}
             }
             return;
+        }
+        if token == TOKEN_NEWS {
+            // Not found out: it is asked again in its time.
+            let news = matches!(result, QueryResult::News(Ok(true)));
+            self.sync.wanted |= news && self.sync.started;
+            return self.pull(out);
         }
         self.requests = self.requests.saturating_sub(1);
         let answer: Result<ServerFrame, StoreError> = match result {

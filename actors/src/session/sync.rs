@@ -43,6 +43,9 @@ pub(super) struct Sync {
     /// The `Sync` request to be answered at the end of the pull.
     pub(super) request: Option<u32>,
     pull: Option<Pull>,
+    /// A question of this pull, or of one that was given up, has no answer yet: there is one at a time,
+    /// however often the client asks for a new start.
+    pub(super) reading: bool,
     /// Counts pulls: an answer to an earlier one is ignored.
     generation: u32,
     held: Vec<Arc<Batch>>,
@@ -82,6 +85,7 @@ impl Sync {
             request: Some(request),
             at_least: self.at_least,
             generation: self.generation,
+            reading: self.reading,
             ..Self::default()
         };
     }
@@ -139,7 +143,7 @@ impl Sync {
         }
         match self.delivered.get(&batch.conversation) {
             Some(&last) if batch.last() <= last => Verdict::Ignore,
-            Some(&last) if batch.first() <= last + 1 => Verdict::PassAfter(last),
+            Some(&last) if batch.first() <= last.saturating_add(1) => Verdict::PassAfter(last),
             Some(&last) if plant::is(Bug::NoGapCheck) => Verdict::PassAfter(last),
             Some(_) | None => {
                 self.want(batch.version);
@@ -184,7 +188,7 @@ impl Sync {
                 }
                 PointerKind::Messages => {
                     let last = self.delivered.get(&conversation).copied().unwrap_or(0);
-                    let from = pointer.first.max(last + 1);
+                    let from = pointer.first.max(last.saturating_add(1));
                     if from > pointer.last {
                         continue;
                     }

@@ -1,6 +1,6 @@
 //! Tests of the session: attach and resume, dense delivery, pulls, bounds.
 
-use super::{RENEW_MS, Session, Settings, TOKEN_PULL, TOKEN_REQUEST};
+use super::{RENEW_MS, Session, Settings, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST};
 use crate::effect::{ConnId, Effect, Query, QueryResult};
 use crate::message::{
     Attach, Batch, BatchEntry, ConversationMsg, Envelope, Identity, PresenceMsg, SendAnswer,
@@ -441,13 +441,16 @@ fn a_resumed_client_is_shown_anew_whom_it_watches() {
 }
 
 #[test]
-fn a_quiet_session_looks_into_its_inbox_from_time_to_time() {
+fn a_quiet_session_asks_for_news_and_reads_its_inbox_when_there_is_some() {
     let mut actor = Actor::live();
-    actor.mono_ms += RENEW_MS;
+    actor.mono_ms += 2 * RENEW_MS;
     let effects = actor.on(SessionMsg::Wake);
-    let pulls =
-        |effect: &Effect| matches!(effect, Effect::Query { token, .. } if token & TOKEN_PULL != 0);
-    assert!(effects.iter().any(pulls), "a hint may have been lost without a trace: {effects:?}");
+    let asks = |effect: &Effect| matches!(effect, Effect::Check { token: TOKEN_NEWS, .. });
+    assert!(effects.iter().any(asks), "a hint may have been lost without a trace: {effects:?}");
+    let pulls = |effect: &Effect| matches!(effect, Effect::Query { .. });
+    let news = |news| SessionMsg::Answer(TOKEN_NEWS, QueryResult::News(Ok(news)));
+    assert!(!actor.on(news(false)).iter().any(pulls));
+    assert!(actor.on(news(true)).iter().any(pulls));
 }
 
 /// The cursors that were noted in the store.

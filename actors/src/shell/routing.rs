@@ -3,33 +3,70 @@
 //!
 //! Without a cluster nothing here asks where a receiver is, and nothing is encoded.
 
+use super::cluster::Cluster;
 use super::inbox::Inbox;
 use super::shard::Item;
 use super::system::Shared;
-use crate::cluster::{NodeId, Route, SlotSet, View};
+use crate::cluster::{Carrier, Dispatch, NodeId, View};
 use crate::host::{Conversations, Presences, Sessions};
 use crate::link::NodeKey;
-use crate::message::{ConversationMsg, Envelope, PresenceMsg, SendAnswer, SessionMsg, SessionRef};
+use crate::message::{Envelope, PresenceMsg, SessionMsg};
 use crate::wire::{self, Content, Header, News};
 use bytes::Bytes;
-use rookery_protocol::{ErrorCode, UserId};
-use rookery_store::{Slot, slot_of_user};
+use rookery_protocol::ErrorCode;
 use std::sync::Arc;
 
 /// Messages of a turn on their way to other shards and nodes.
 pub(super) struct Outgoing {
+    lanes: Lanes,
+    dispatch: Dispatch,
+    /// What this turn goes by; none: look again, or there is no cluster.
+    view: Option<Arc<View>>,
+}
+
+/// What is for the shards of this node.
+struct Lanes {
     sessions: Vec<Vec<Item<Sessions>>>,
     conversations: Vec<Vec<Item<Conversations>>>,
     presences: Vec<Vec<Item<Presences>>>,
-    /// What this turn goes by; none: look again, or there is no cluster.
-    view: Option<Arc<View>>,
-    remote: Vec<(NodeKey, Vec<Envelope>)>,
-    /// How often these messages were forwarded already.
-    hops: u8,
 }
 
-impl Outgoing {
-    pub(super) fn new(shared: &Shared) -> Self {
+/// Carries what was dispatched.
+struct Carrying<'a> {
+    shared: &'a Shared,
+    cluster: &'a Cluster,
+    lanes: &'a mut Lanes,
+}
+
+impl Carrier for Carrying<'_> {
+    fn here(&mut self, envelope: Envelope) {
+        self.lanes.add(self.shared, envelope);
+    }
+
+    fn send(&mut self, to: NodeKey, message: Bytes) -> Result<(), ErrorCode> {
+        self.cluster.send(to, message)
+    }
+
+    fn is_prompt(&self, node: NodeKey) -> bool {
+        self.cluster.is_prompt(node)
+    }
+
+    fn hints_lost(&mut self, node: NodeKey) {
+        self.cluster.lost_hints(node);
+    }
+
+    fn undeliverable(&mut self, code: ErrorCode) {
+        metrics::counter!("rookery_messages_undeliverable_total", "code" => code.name())
+            .increment(1);
+    }
+
+    fn forwarded(&mut self) {
+        metrics::counter!("rookery_messages_forwarded_total").increment(1);
+    }
+}
+
+impl Lanes {
+    fn new(shared: &Shared) -> Self {
         fn lanes<T>(count: usize) -> Vec<Vec<T>> {
             (0..count).map(|_| Vec::new()).collect()
         }
@@ -37,30 +74,10 @@ impl Outgoing {
             sessions: lanes(shared.sessions.len()),
             conversations: lanes(shared.conversations.len()),
             presences: lanes(shared.presences.len()),
-            view: None,
-            remote: Vec::new(),
-            hops: 0,
         }
     }
 
-    pub(super) fn add(&mut self, shared: &Shared, envelope: Envelope) {
-        let Some(cluster) = &shared.cluster else { return self.local(shared, envelope) };
-        let view = self.view.get_or_insert_with(|| cluster.view());
-        match view.route(&envelope) {
-            Route::Local => self.local(shared, envelope),
-            Route::Node(node) => self.to(node, envelope),
-            Route::Nowhere => self.give_back(shared, &envelope, ErrorCode::Moved),
-        }
-    }
-
-    fn to(&mut self, node: NodeKey, envelope: Envelope) {
-        match self.remote.iter_mut().find(|(to, _)| *to == node) {
-            Some((_, lane)) => lane.push(envelope),
-            None => self.remote.push((node, vec![envelope])),
-        }
-    }
-
-    fn local(&mut self, shared: &Shared, envelope: Envelope) {
+    fn add(&mut self, shared: &Shared, envelope: Envelope) {
         match envelope {
             Envelope::Session(to, msg) => {
                 if let Some(lane) = self.sessions.get_mut(shared.user_shard(to.user)) {
@@ -80,36 +97,7 @@ impl Outgoing {
         }
     }
 
-    /// A message that nobody takes: whoever waits for an answer gets one, whoever must be known
-    /// tries again later, and the rest are hints that the store repairs.
-    fn give_back(&mut self, shared: &Shared, envelope: &Envelope, code: ErrorCode) {
-        metrics::counter!("rookery_messages_undeliverable_total", "code" => code.name())
-            .increment(1);
-        let (to, msg) = match envelope {
-            Envelope::Conversation(_, ConversationMsg::Send(send)) => {
-                let answer = SendAnswer::Failed(code);
-                (send.from.session, SessionMsg::SendAnswer { id: send.id, answer })
-            }
-            Envelope::Conversation(_, ConversationMsg::Mark { from, .. }) => {
-                (*from, SessionMsg::Refused(code))
-            }
-            Envelope::Presence(user, PresenceMsg::Register { session, node, .. }) => {
-                let session = SessionRef { user: *user, session: *session, node: *node };
-                (session, again(*user))
-            }
-            Envelope::Presence(user, PresenceMsg::Watch(watcher)) => (*watcher, again(*user)),
-            _ => return,
-        };
-        let Some(view) = shared.cluster.as_ref().map(|cluster| cluster.view()) else { return };
-        if to.node == NodeId(view.me.incarnation) {
-            self.local(shared, Envelope::Session(to, msg));
-        } else if let Some(node) = view.node(to.node) {
-            self.to(node, Envelope::Session(to, msg));
-        }
-    }
-
-    pub(super) fn flush(&mut self, shared: &Shared) {
-        self.flush_remote(shared);
+    fn flush(&mut self, shared: &Shared) {
         fn flush<T>(lanes: &mut [Vec<T>], inboxes: &[Arc<Inbox<T>>]) {
             for (lane, inbox) in lanes.iter_mut().zip(inboxes) {
                 inbox.append(lane);
@@ -119,55 +107,29 @@ impl Outgoing {
         flush(&mut self.conversations, &shared.conversations);
         flush(&mut self.presences, &shared.presences);
     }
+}
 
-    /// Hands what is for other nodes to the links; each thing is encoded once for a node.
-    fn flush_remote(&mut self, shared: &Shared) {
-        let view = self.view.take();
-        let Some(cluster) = shared.cluster.as_ref().filter(|_| !self.remote.is_empty()) else {
-            return;
-        };
-        let epoch = view.unwrap_or_else(|| cluster.view()).epoch;
-        let header = Header { hops: self.hops, epoch };
-        // Answers to what can't be sent are for sessions: they are not answered in turn, so this
-        // ends.
-        while let Some((node, envelopes)) = self.remote.pop() {
-            let prompt = cluster.is_prompt(node);
-            let mut rest = envelopes.as_slice();
-            while !rest.is_empty() {
-                let (group, others) = rest.split_at(wire::group(rest));
-                rest = others;
-                if !prompt && group.first().is_some_and(waits_for_an_answer) {
-                    for envelope in group {
-                        self.give_back(shared, envelope, ErrorCode::Moved);
-                    }
-                    continue;
-                }
-                let sent = match wire::encode(header, group) {
-                    Some(message) => cluster.send(node, message),
-                    None => Err(ErrorCode::Internal),
-                };
-                if let Err(code) = sent {
-                    cluster.lost_hints(node);
-                    for envelope in group {
-                        self.give_back(shared, envelope, code);
-                    }
-                }
-            }
-        }
+impl Outgoing {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self { lanes: Lanes::new(shared), dispatch: Dispatch::default(), view: None }
     }
-}
 
-/// Whether a client waits for what becomes of this. To a node that isn't heard it is not sent: a
-/// refusal at once is better than an answer when the link is back.
-fn waits_for_an_answer(envelope: &Envelope) -> bool {
-    let Envelope::Conversation(_, msg) = envelope else { return false };
-    matches!(msg, ConversationMsg::Send(_) | ConversationMsg::Mark { .. })
-}
+    pub(super) fn add(&mut self, shared: &Shared, envelope: Envelope) {
+        let Self { lanes, dispatch, view } = self;
+        let Some(cluster) = &shared.cluster else { return lanes.add(shared, envelope) };
+        let view = view.get_or_insert_with(|| cluster.view());
+        dispatch.add(view, envelope, &mut Carrying { shared, cluster, lanes });
+    }
 
-fn again(user: UserId) -> SessionMsg {
-    let mut slots = SlotSet::default();
-    slots.insert(slot_of_user(user));
-    SessionMsg::HubsMoved(Arc::new(slots))
+    pub(super) fn flush(&mut self, shared: &Shared) {
+        let Self { lanes, dispatch, view } = self;
+        let view = view.take();
+        if let Some(cluster) = shared.cluster.as_ref().filter(|_| !dispatch.is_empty()) {
+            let view = view.unwrap_or_else(|| cluster.view());
+            dispatch.flush(&view, &mut Carrying { shared, cluster, lanes });
+        }
+        lanes.flush(shared);
+    }
 }
 
 impl Shared {
@@ -194,23 +156,15 @@ impl Shared {
     }
 
     fn arrived(&self, view: &View, header: Header, envelopes: Vec<Envelope>) {
+        let Some(cluster) = &self.cluster else { return };
         let mut outgoing = Outgoing::new(self);
-        outgoing.hops = header.hops.saturating_add(1);
+        let Outgoing { lanes, dispatch, .. } = &mut outgoing;
+        let mut carrying = Carrying { shared: self, cluster, lanes };
         for envelope in envelopes {
-            match view.route(&envelope) {
-                Route::Local => outgoing.local(self, envelope),
-                // Sent by an older view than ours: forwarded once. By a newer one: we are about to
-                // look, and whoever sent it asks again.
-                Route::Node(_) if header.hops == 0 && header.epoch <= view.epoch => {
-                    metrics::counter!("rookery_messages_forwarded_total").increment(1);
-                    outgoing.add(self, envelope);
-                }
-                Route::Node(_) | Route::Nowhere => {
-                    outgoing.give_back(self, &envelope, ErrorCode::Moved);
-                }
-            }
+            dispatch.arrived(view, header, envelope, &mut carrying);
         }
-        outgoing.flush(self);
+        dispatch.flush(view, &mut carrying);
+        lanes.flush(self);
     }
 
     fn news(&self, view: &View, from: NodeKey, news: News) {
@@ -229,8 +183,8 @@ impl Shared {
             }
             News::HubLost(user) => self.hub_lost(user),
             News::HubsLost => {
-                let slots = SlotSet::of(|slot: Slot| view.owner(slot) == Some(from));
-                self.tell_all_sessions(&SessionMsg::HubsMoved(Arc::new(slots)));
+                let slots = Arc::new(view.slots(from));
+                self.tell_all_sessions(&SessionMsg::HubsMoved(slots));
             }
             News::Look => {
                 if let Some(cluster) = &self.cluster {

@@ -11,11 +11,11 @@ use super::routing::Outgoing;
 use super::system::Shared;
 use crate::cluster::View;
 use crate::effect::{Query, QueryResult};
-use crate::host::{Host, Kind, Outlet, ReplyTo};
+use crate::host::{Check, Host, Kind, Outlet, ReplyTo};
 use crate::message::Envelope;
 use crate::query;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rookery_protocol::{CloseCode, ConversationId};
+use rookery_protocol::{CloseCode, ConversationId, Cursor, UserId};
 use rookery_store::{Outcome, Plan, Slot, TakeOver};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// Most items of one turn; what is beyond waits for the next, so that others get the thread.
 const MAX_TURN: usize = 8192;
+
+/// Most users of one look for news: a read that long still lets others in between.
+const MAX_CHECKS: usize = 256;
 
 /// The message an actor gets in a broadcast, if any.
 pub(super) type Choose<K> =
@@ -225,6 +228,25 @@ impl<K: Kind> Outlet<K> for Desk<K> {
         });
     }
 
+    fn check(&mut self, asked: Vec<Check<K::Key>>) {
+        let mut rest = asked.into_iter();
+        loop {
+            let group: Vec<_> = rest.by_ref().take(MAX_CHECKS).collect();
+            if group.is_empty() {
+                return;
+            }
+            let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
+            tokio::spawn(async move {
+                let (askers, questions): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+                // Without an answer they ask again in their time.
+                let news = with_news(&shared, questions).await.unwrap_or_default();
+                for (to, _) in askers.into_iter().zip(news).filter(|(_, news)| *news) {
+                    inbox.push(Item::Answer(to, QueryResult::News(Ok(true))));
+                }
+            });
+        }
+    }
+
     fn may_own(&self, slot: Slot) -> bool {
         self.shared.may_own(slot)
     }
@@ -267,6 +289,20 @@ async fn run(shared: &Shared, query: Query, candidate: ConversationId) -> Option
         tokio::spawn(async move { query::run(&store, query, candidate).await }).await
     };
     answered.ok()
+}
+
+/// For whom there is anything after the cursor; none when it could not be found out.
+async fn with_news(shared: &Shared, questions: Vec<(UserId, Cursor)>) -> Option<Vec<bool>> {
+    let _permit = shared.reads.acquire().await;
+    let store = shared.store.clone();
+    let answered = if store.reads_block() {
+        let runtime = tokio::runtime::Handle::current();
+        let reading = move || runtime.block_on(store.inbox_news(&questions));
+        tokio::task::spawn_blocking(reading).await
+    } else {
+        tokio::spawn(async move { store.inbox_news(&questions).await }).await
+    };
+    answered.ok()?.ok()
 }
 
 /// An id for a conversation that a question may create; none: the system has no random numbers.

@@ -1,13 +1,13 @@
 //! The actor system of a node: shards, routing between them, start and end.
 
-use super::cluster::{Cluster, ClusterConfig, Keeper, Wish};
+use super::cluster::{Cluster, ClusterConfig, Keeper};
 use super::inbox::{Full, Inbox};
 use super::maintenance::{self, Maintenance};
 use super::outbox::Outbox;
 use super::routing::Outgoing;
 use super::shard::{Item, ShardActor};
 use super::supervisor::{Child, Supervisor};
-use crate::cluster::{NodeId, Phase, Refused, View};
+use crate::cluster::{NodeId, Phase, Refused, View, Wish};
 use crate::host::{Conversations, Kind, Presences, Sessions};
 use crate::message::{Attach, ConversationMsg, Envelope, SessionMsg, SessionRef};
 use crate::session::{Session, Settings};

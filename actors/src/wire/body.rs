@@ -12,7 +12,7 @@ use rookery_protocol::{
     Change, ClientMsgId, CloseCode, ConversationId, DeviceId, EntryKind, ErrorCode, MarkKind,
     SessionId, Status, UserId,
 };
-use rookery_store::Version;
+use rookery_store::{Slot, Version};
 use std::sync::Arc;
 
 /// The address of a session that may live on any node.
@@ -211,6 +211,10 @@ fn session(
             put(header, kinds::SENT, (to, *id, answer), out);
         }
         SessionMsg::HintsLost => put(header, kinds::PULL, to, out),
+        SessionMsg::HubsMoved(slots) => {
+            let slots: Vec<u16> = slots.iter().map(|slot| slot.0).collect();
+            put(header, kinds::MOVED, (to, slots), out);
+        }
         SessionMsg::Refused(code) => put(header, kinds::REFUSED, (to, code.code()), out),
         SessionMsg::End(code) => put(header, kinds::END, (to, code.code()), out),
         SessionMsg::Deliver(batch) => {
@@ -303,6 +307,11 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
         kinds::PULL => {
             let to = read(body, "pull")?;
             one(Envelope::Session(here(me, to), SessionMsg::HintsLost))
+        }
+        kinds::MOVED => {
+            let (to, slots): (_, Vec<u16>) = read(body, "move")?;
+            let slots = slots.into_iter().map(Slot).collect();
+            one(Envelope::Session(here(me, to), SessionMsg::HubsMoved(Arc::new(slots))))
         }
         kinds::DELIVER..=kinds::PRESENCE => to_sessions(me, kind, body),
         kinds::END_DEVICE => {

@@ -32,6 +32,8 @@ pub(super) const TYPING_TO: u8 = 35;
 pub(super) const CHANGED: u8 = 36;
 pub(super) const PRESENCE: u8 = 37;
 pub(super) const PULL: u8 = 38;
+// 39 to 42 are kept for what conversations tell.
+pub(super) const MOVED: u8 = 43;
 
 // To a node.
 pub(super) const END_DEVICE: u8 = 50;

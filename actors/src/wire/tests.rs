@@ -10,7 +10,7 @@ use rookery_protocol::{
     Change, ClientMsgId, CloseCode, ConversationId, EntryKind, ErrorCode, MarkKind, SessionId,
     Status,
 };
-use rookery_store::Version;
+use rookery_store::{Slot, Version};
 use std::sync::Arc;
 
 const ME: NodeId = NodeId(77);
@@ -76,6 +76,7 @@ fn every_kind() -> Vec<Envelope> {
         SessionMsg::Refused(ErrorCode::BeyondHead),
         SessionMsg::End(CloseCode::Replaced),
         SessionMsg::HintsLost,
+        SessionMsg::HubsMoved(Arc::new([Slot(3), Slot(4_095)].into_iter().collect())),
         SessionMsg::Deliver(batch(1, b"")),
         SessionMsg::Receipts(receipts()),
         SessionMsg::Typing { conversation: typing.0, user: typing.1, active: typing.2 },

@@ -18,7 +18,8 @@ fn every_slot_has_one_owner_and_all_nodes_agree_who() {
 
 #[test]
 fn one_node_does_the_maintenance_and_another_takes_its_place_when_it_goes() {
-    let world = World::new();
+    let mut world = World::new();
+    world.maintenance.interval = Duration::from_millis(20);
     let mut nodes = world.cluster(3);
     let wait_for = |nodes: &[Node], what: &str, good: &dyn Fn(&[u64]) -> bool| {
         let deadline = Instant::now() + PATIENCE;

@@ -30,8 +30,6 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Quick enough for a test, slow enough for a busy machine.
 pub const TIMING: Timing = Timing { renew_ms: 300, suspicion_ms: 1_500 };
 
-const CENTURY_MS: u64 = 100 * 365 * 24 * 3_600 * 1_000;
-
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 fn unique() -> u64 {
@@ -58,12 +56,16 @@ pub struct World {
     pub net: Loopback,
     pub engine: MemoryEngine,
     pub store: Store,
+    /// Seldom by default: users of these tests have no devices that the store knows, so their
+    /// inboxes are swept.
+    pub maintenance: Maintenance,
 }
 
 impl World {
     pub fn new() -> Self {
         let engine = MemoryEngine::new();
-        Self { net: Loopback::new(), store: Store::new(engine.clone().into()), engine }
+        let store = Store::new(engine.clone().into());
+        Self { net: Loopback::new(), store, engine, maintenance: Maintenance::default() }
     }
 
     pub fn start(&self, name: &str) -> Node {
@@ -98,11 +100,7 @@ impl World {
         change(&mut cluster);
         let settings = Settings { heartbeat_ms: 5_000, grace_ms: 30_000, node: name.into() };
         let owner = Owner { node: NodeKey::number(name), incarnation: 1_000 + unique() };
-        // Often, so that a test sees who does it.
-        let interval = Duration::from_millis(20);
-        let mut maintenance = Maintenance { interval, ..Maintenance::default() };
-        // Nothing is swept: the users of these tests have no devices that the store knows.
-        maintenance.policy.device_absent_ms = CENTURY_MS;
+        let maintenance = self.maintenance;
         let config =
             SystemConfig { shards: 2, owner, settings, maintenance, cluster: Some(cluster) };
         let system = runtime.block_on(ActorSystem::start(self.store.clone(), config))?;

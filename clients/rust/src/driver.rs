@@ -233,11 +233,11 @@ impl Driver {
         Millis::try_from(self.origin.elapsed().as_millis()).unwrap_or(Millis::MAX)
     }
 
-    /// Drops the connection as a broken network would: the server is not told, and the client
-    /// comes back by itself. For tests of just that.
-    pub fn cut(&mut self) {
-        let reason = "cut by its owner".to_owned();
-        self.lost(self.now(), Lost { code: None, reason });
+    /// Drops the connection without a word, as a network does; the session resumes by itself.
+    pub fn interrupt(&mut self) {
+        if matches!(self.socket, Socket::Open(_)) {
+            self.lost(self.now(), Lost { code: None, reason: "interrupted".to_owned() });
+        }
     }
 
     /// Ends the session at the server at once and closes the socket.

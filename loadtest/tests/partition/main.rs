@@ -66,7 +66,9 @@ impl World {
         let binary = node_binary::rookery()?;
         let network = Network::create(NODES).unwrap();
         let places = (0..NODES).map(|host| network.place(host)).collect();
-        let cluster = Setup::new(binary, NODES).places(places).gated().start().unwrap();
+        // All accounts are made from one address, which is not loopback.
+        let setup = Setup::new(binary, NODES).with("ROOKERY_LIMITS_ATTEMPTS_BURST", "100000");
+        let cluster = setup.places(places).gated().start().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Some(Self { network, cluster, runtime })
     }

@@ -10,6 +10,7 @@
 //! The task is what an idle client costs: what only the beginning and the end need is boxed, the
 //! timer is armed once and looks at the time when it fires, nothing is buffered while idle.
 
+use super::admission::UnderWay;
 use super::hello::{self, Admitted, End};
 use super::refusal::{self, Refusal, error_frame};
 use super::socket::{Incoming, Socket};
@@ -56,6 +57,8 @@ struct Connection<'a> {
     outbox: Arc<Outbox>,
     /// Answers of our own that wait to be written.
     replies: Vec<u8>,
+    /// Sends without an answer.
+    under_way: UnderWay,
     /// Whether the session has written something: until then the client has nothing to say.
     welcomed: bool,
     /// Sessions that were refused or lost since the last tick.
@@ -70,7 +73,8 @@ struct Connection<'a> {
 
 /// Serves a connection to its end; returns the code it was closed with, by whichever side.
 pub(crate) async fn run(state: &AppState, stream: Stream, read: Bytes) -> u16 {
-    let mut socket = Socket::new(stream, read).await;
+    let mut socket = Socket::new(stream, &read);
+    drop(read);
     let end = match Box::pin(hello::hello(state, &mut socket)).await {
         Ok(admitted) => serve(state, &mut socket, admitted).await,
         Err(end) => end,
@@ -90,6 +94,7 @@ async fn serve(state: &AppState, socket: &mut Socket<Stream>, admitted: Admitted
         window_bytes,
         outbox: Outbox::new(conn, OUTBOX_BYTES + window_bytes as usize),
         replies: Vec::new(),
+        under_way: UnderWay::default(),
         welcomed: false,
         losses: 0,
         paused_until_ms: 0,
@@ -101,6 +106,7 @@ async fn serve(state: &AppState, socket: &mut Socket<Stream>, admitted: Admitted
         Ok(()) => connection.exchange(socket).await,
         Err(refusal) => refusal.into(),
     };
+    connection.under_way.end(&state.gateway.admission);
     connection.detach();
     end
 }
@@ -156,12 +162,13 @@ impl Connection<'_> {
                 }
                 Step::Session(Event::Frames) => {
                     self.welcomed = true;
-                    std::mem::swap(socket.chunks(), &mut arrived);
+                    self.answered(&arrived);
+                    *socket.chunks() = std::mem::take(&mut arrived);
                     self.begin_write(socket);
                     Ok(())
                 }
                 Step::Session(Event::Close(code)) => {
-                    std::mem::swap(socket.chunks(), &mut arrived);
+                    *socket.chunks() = std::mem::take(&mut arrived);
                     Err(Refusal::close(code).into())
                 }
                 Step::Session(Event::Refused | Event::Lost) => self.attach_again(),
@@ -273,6 +280,7 @@ impl Connection<'_> {
 
     /// Hands the frames of a message on, all at once.
     fn frames(&mut self, message: &[u8]) -> Result<(), Refusal> {
+        self.still_known()?;
         let mut passed = Vec::new();
         for raw in frames(message, MAX_CLIENT_FRAME_BYTES) {
             let frame = ClientFrame::decode(raw?)?;
@@ -286,6 +294,10 @@ impl Connection<'_> {
                     return Err(Refusal::protocol(ErrorCode::OutOfOrder, "Hello came before"));
                 }
                 Some(ClientFrame::Authenticate(frame)) => self.authenticate(&frame),
+                Some(ClientFrame::Send(send)) if !self.admits(send.request) => {
+                    let detail = "the node has too much to do";
+                    self.reply(&error_frame(ErrorCode::Busy, send.request, detail));
+                }
                 Some(frame) => passed.push(frame),
             }
         }
@@ -293,6 +305,21 @@ impl Connection<'_> {
             self.overloaded(message)?;
         }
         Ok(())
+    }
+
+    /// Whether a send is let in.
+    fn admits(&mut self, request: u32) -> bool {
+        let gateway = &self.state.gateway;
+        self.under_way.begin(&gateway.admission, request, gateway.system.now().mono_ms)
+    }
+
+    /// Looks which sends these frames answer.
+    fn answered(&mut self, chunks: &[Bytes]) {
+        let gateway = &self.state.gateway;
+        let now_ms = gateway.system.now().mono_ms;
+        for chunk in chunks {
+            self.under_way.leave(&gateway.admission, chunk, now_ms);
+        }
     }
 
     /// The session's inbox was full: every frame of the message is answered here, and nothing is
@@ -312,6 +339,12 @@ impl Connection<'_> {
                     | ClientFrame::SetTyping(_)
                     | ClientFrame::Leave(_),
                 ) => {}
+                Some(ClientFrame::Send(send)) => {
+                    let door = &self.state.gateway.admission;
+                    if self.under_way.cancel(door, send.request) {
+                        self.reply(&busy(send.request));
+                    }
+                }
                 Some(frame) if frame.request() == 0 => unanswered = true,
                 Some(frame) => self.reply(&busy(frame.request())),
             }
@@ -320,6 +353,20 @@ impl Connection<'_> {
             self.reply(&busy(0));
         }
         Ok(())
+    }
+
+    /// Whether the token is still good: what comes after its end is not listened to.
+    fn still_known(&self) -> Result<(), Refusal> {
+        if self.valid_ms() > 0 {
+            return Ok(());
+        }
+        let detail = "the token has expired";
+        Err(Refusal::new(ErrorCode::TokenExpired, CloseCode::TokenExpired, detail))
+    }
+
+    /// How long the token is still good.
+    fn valid_ms(&self) -> u64 {
+        self.identity.expires_ms.saturating_sub(self.state.gateway.system.now().unix_ms)
     }
 
     fn authenticate(&mut self, frame: &Authenticate) {
@@ -384,7 +431,8 @@ impl Connection<'_> {
         };
         // Writing may begin at any time without arming the timer for it: the longest sleep is as
         // long as its patience.
-        let wait_ms = due_ms.saturating_sub(now_ms).clamp(1, WRITE_PATIENCE_MS);
+        let wait_ms = due_ms.saturating_sub(now_ms).min(self.valid_ms());
+        let wait_ms = wait_ms.clamp(1, WRITE_PATIENCE_MS);
         Instant::now() + Duration::from_millis(wait_ms)
     }
 
@@ -399,6 +447,7 @@ impl Connection<'_> {
         if socket.writing() && since(self.progress_ms) >= WRITE_PATIENCE_MS {
             return Err(Refusal::close(CloseCode::SlowConsumer).into());
         }
+        self.still_known()?;
         if !self.welcomed && since(self.last_life_ms) >= WELCOME_MS {
             let detail = "the session did not answer";
             return Err(Refusal::new(ErrorCode::Busy, CloseCode::Overloaded, detail).into());
@@ -407,6 +456,7 @@ impl Connection<'_> {
             return Err(Refusal::close(CloseCode::HeartbeatTimeout).into());
         }
         self.losses = 0;
+        self.under_way.forget(&self.state.gateway.admission, now_ms);
         if self.paused_until_ms <= now_ms {
             self.paused_until_ms = 0;
         }

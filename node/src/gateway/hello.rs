@@ -53,7 +53,9 @@ pub(crate) async fn hello(state: &AppState, socket: &mut Socket<Stream>) -> Resu
     let coming = async {
         let hello = timeout(patience, first_frame(state, socket)).await;
         let hello = hello.map_err(|_| Refusal::close(CloseCode::HelloTimeout))??;
-        Ok(admit(state, hello).await?)
+        let admitted = admit(state, hello).await?;
+        socket.trust();
+        Ok(admitted)
     };
     tokio::select! {
         admitted = coming => admitted,

@@ -4,29 +4,38 @@
 //! ```text
 //! upgrade      GET /v1/ws -> 101, one task a connection
 //! hello        the first frame: versions, token, device -> who it is
+//! admission    how many sends are let in at a time
 //! connection   frames to the session, the session's frames to the socket, signs of life
 //! refusal      Error, Bye, close
-//! socket       the WebSocket itself: messages, fragments, time to write
+//! socket       one WebSocket: bytes in, chunks out, time to write
+//! trim         memory given back after a storm
+//! websocket    its framing: messages out of bytes; pure
 //! ```
 //!
 //! Safety: nothing reaches a session before its token was verified and its device found not to be
 //! revoked. Liveness: every wait of a connection has an end: for the upgrade, for `Hello`, for the
 //! store, for a sign of life, for the client to take what is written, for it to close.
 
+mod admission;
 mod connection;
 mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hello;
 mod meters;
 mod refusal;
 mod revoked;
 mod socket;
+mod trim;
 mod upgrade;
+mod websocket;
 
 pub(crate) use follow::follow_revocations;
 pub use upgrade::upgrade;
 
 use crate::cluster;
 use crate::store::Store;
+use admission::Admission;
 use meters::Meters;
 use revoked::Revoked;
 use rookery_actors::ConnId;
@@ -53,6 +62,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub struct Gateway {
     system: ActorSystem,
     meters: Meters,
+    admission: Admission,
     revoked: Arc<Revoked>,
     reads: Semaphore,
     stop: watch::Sender<bool>,
@@ -124,13 +134,18 @@ impl Gateway {
             maintenance: maintenance(&config.retention),
         };
         let started = ActorSystem::start(store.clone(), system).await;
+        let system = started.map_err(|error| error.to_string())?;
+        let (stop, stopping) = watch::channel(false);
+        let open = Arc::default();
+        tokio::spawn(trim::watch(Arc::clone(&open), stopping));
         Ok(Self {
-            system: started.map_err(|error| error.to_string())?,
+            system,
             meters: Meters::new(),
+            admission: Admission::new(),
             revoked,
             reads: Semaphore::new(READS),
-            stop: watch::channel(false).0,
-            open: Arc::default(),
+            stop,
+            open,
             next_conn: AtomicU64::new(1),
         })
     }

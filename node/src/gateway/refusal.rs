@@ -95,7 +95,7 @@ pub(crate) async fn refuse(mut socket: Socket<Stream>, refusal: Refusal) {
     socket.chunks().push(Bytes::from(words));
     let leaving = async move {
         poll_fn(|cx| socket.poll_write(cx)).await?;
-        socket.start_close(close.code(), reason(close))?;
+        socket.start_close(close.code(), reason(close));
         poll_fn(|cx| socket.poll_write(cx)).await?;
         // What the client still sends is read to the end: closing on unread bytes resets the
         // connection, and the reset can overtake the last words.
@@ -103,7 +103,7 @@ pub(crate) async fn refuse(mut socket: Socket<Stream>, refusal: Refusal) {
         stream.shutdown().await?;
         let mut ignored = [0; 512];
         while stream.read(&mut ignored).await? > 0 {}
-        Ok::<(), tokio_tungstenite::tungstenite::Error>(())
+        Ok::<(), std::io::Error>(())
     };
     match tokio::time::timeout(LINGER, leaving).await {
         Ok(Ok(())) => {}
@@ -114,8 +114,8 @@ pub(crate) async fn refuse(mut socket: Socket<Stream>, refusal: Refusal) {
 
 /// Answers the client's own close. Takes [`LINGER`] at most.
 pub(crate) async fn answer_close(mut socket: Socket<Stream>) {
-    socket.chunks().clear();
-    let answering = poll_fn(|cx| socket.poll_flush(cx));
+    socket.forget_chunks();
+    let answering = poll_fn(|cx| socket.poll_write(cx));
     if tokio::time::timeout(LINGER, answering).await.is_err() {
         tracing::debug!("a client closed and took no answer");
     }

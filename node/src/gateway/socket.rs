@@ -1,35 +1,35 @@
 //! One WebSocket: messages in, chunks of frames out, both at the same time.
 //!
-//! Why a message is written as WebSocket fragments: the library keeps the buffer it writes from, and
-//! the buffer grows to the largest thing ever written. A page of history would leave each idle
-//! connection with a quarter of a megabyte. Fragments keep it at a few kilobytes.
+//! An idle socket holds no buffer: bytes are read into a buffer of the thread and only what was read
+//! is kept (`websocket`); chunks are written from where they lie, several of them in one call.
 //!
-//! Safety: a message begun is ended before another begins; control frames may stand between its
-//! fragments. Liveness: reading goes on while writing is blocked, for as long as the caller wants
-//! to read.
+//! Until its client is known, a socket takes only as many bytes as a greeting needs: memory is not for
+//! strangers.
+//!
+//! Safety: a message begun is ended before anything else is written; pongs and the close frame stand
+//! between messages. Liveness: reading goes on while writing is blocked, for as long as the caller
+//! wants to read.
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{Sink, Stream};
-use rookery_protocol::limits::{
-    MAX_CLIENT_MESSAGE_BYTES, MAX_FRAMES_PER_MESSAGE, MAX_SERVER_MESSAGE_BYTES,
-};
+use super::websocket::{self, Read, Reader};
+use bytes::{Buf, Bytes};
+use rookery_protocol::limits::{MAX_FRAMES_PER_MESSAGE, MAX_SERVER_MESSAGE_BYTES};
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes read at a time: most messages of a client are far smaller.
-const READ_BYTES: usize = 1024;
-/// Most bytes of a fragment, and so nearly all that the write buffer ever holds.
-const FRAGMENT_BYTES: usize = 4096;
-/// Room for a fragment, its header and a control frame.
-const WRITE_BUFFER_BYTES: usize = 2 * FRAGMENT_BYTES;
-/// Chunks for which the list of what is to be written stays allocated.
-const KEPT_CHUNKS: usize = 4;
+/// Bytes taken from a client that has not said who it is: a `Hello` of the greatest length, with room
+/// for frames of newer versions beside it.
+const GREETING_BYTES: usize = 16 * 1024;
+/// Bytes read at a time, into a buffer that all connections of a thread share.
+const READ_BYTES: usize = 16 * 1024;
+/// Most chunks written in one call.
+const WRITE_CHUNKS: usize = 16;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
 
 /// What came from a socket.
 #[derive(Debug)]
@@ -54,43 +54,46 @@ pub(crate) enum Incoming {
 
 /// A WebSocket of the server's side.
 pub(crate) struct Socket<S> {
-    ws: WebSocketStream<S>,
+    stream: S,
+    reader: Reader,
+    /// Bytes that are still taken; the greatest number stands for no limit.
+    allowance: usize,
     /// What is to be written, from the `written`th chunk on.
     chunks: Vec<Bytes>,
     written: usize,
-    /// Bytes of the message under way that are not in a fragment yet.
+    /// What the chunks wait for: the header of the message under way, or whole control frames.
+    before: Bytes,
+    /// Bytes of the message under way that are in chunks still.
     left: usize,
-    /// Whether the next fragment is a message's first.
-    first: bool,
+    /// The answer to the client's newest ping, or the close frame.
+    control: Bytes,
     writing: bool,
-    /// Fragments handed over so far: how the caller sees progress.
-    fragments: u32,
+    /// Rises whenever the kernel took something: how the caller sees progress.
+    progress: u32,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket whose handshake is done; `read` came together with it.
-    pub(crate) async fn new(stream: S, read: Bytes) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(Some(MAX_CLIENT_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_CLIENT_MESSAGE_BYTES));
-        let ws = if read.is_empty() {
-            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
-        } else {
-            let read = read.to_vec();
-            WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await
-        };
+    pub(crate) fn new(stream: S, read: &[u8]) -> Self {
+        let mut reader = Reader::default();
+        reader.feed(read);
         Self {
-            ws,
+            stream,
+            reader,
+            allowance: GREETING_BYTES.saturating_sub(read.len()),
             chunks: Vec::new(),
             written: 0,
+            before: Bytes::new(),
             left: 0,
-            first: true,
+            control: Bytes::new(),
             writing: false,
-            fragments: 0,
+            progress: 0,
         }
+    }
+
+    /// The client is known: from now on it may send as much as it likes.
+    pub(crate) fn trust(&mut self) {
+        self.allowance = usize::MAX;
     }
 
     /// Where chunks of whole frames are put, while nothing is being written; [`Self::write`]
@@ -113,120 +116,168 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Rises with every bit of progress that writing makes.
     pub(crate) fn progress(&self) -> u32 {
-        self.fragments
+        self.progress
     }
 
     /// The stream below.
     pub(crate) fn stream(&mut self) -> &mut S {
-        self.ws.get_mut()
+        &mut self.stream
     }
 
     /// Writes what there is to write and, if `read`, reads a message.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Incoming> {
-        if self.writing {
+        if self.writing || !self.control.is_empty() || !self.before.is_empty() {
             match self.poll_write(cx) {
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(Ok(())) if self.writing => {
                     self.writing = false;
                     return Poll::Ready(Incoming::Written);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Incoming::Lost),
-                Poll::Pending => {}
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
         if read { self.poll_read(cx) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        let Poll::Ready(item) = Pin::new(&mut self.ws).poll_next(cx) else { return Poll::Pending };
-        Poll::Ready(match item {
-            Some(Ok(Message::Binary(bytes))) => Incoming::Message(bytes),
-            Some(Ok(Message::Text(_)) | Err(Error::Utf8(_))) => Incoming::Text,
-            Some(Ok(Message::Close(frame))) => Incoming::Closed(frame.map(|f| f.code.into())),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::Control,
-            Some(Err(Error::Capacity(_))) => Incoming::TooLarge,
-            Some(Err(Error::Protocol(reset))) if is_loss(&reset) => Incoming::Lost,
-            Some(Err(Error::Protocol(_))) => Incoming::Broken,
-            Some(Err(_)) | None => Incoming::Lost,
+        loop {
+            if let Some(read) = self.reader.next() {
+                return Poll::Ready(self.incoming(read));
+            }
+            if self.allowance == 0 {
+                return Poll::Ready(Incoming::TooLarge);
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Incoming::Lost),
+                Ok(bytes) if self.allowance < usize::MAX => {
+                    self.allowance = self.allowance.saturating_sub(bytes);
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Gives the reader what the kernel has; how many bytes that was.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.reader.feed(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
         })
     }
 
-    /// Writes all chunks and flushes.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            match Pin::new(&mut self.ws).poll_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                other => return other,
+    fn incoming(&mut self, read: Read) -> Incoming {
+        match read {
+            Read::Message(bytes) => Incoming::Message(bytes),
+            Read::Text => Incoming::Text,
+            Read::TooLarge => Incoming::TooLarge,
+            Read::Broken => Incoming::Broken,
+            Read::Pong => Incoming::Control,
+            // Only the newest needs an answer (RFC 6455, section 5.5.3): a client that pings and
+            // takes nothing fills no memory.
+            Read::Ping(payload) => {
+                self.control = websocket::pong(&payload).into();
+                Incoming::Control
             }
-            let Some(fragment) = self.next_fragment() else { break };
-            Pin::new(&mut self.ws).start_send(Message::Frame(fragment))?;
-            self.fragments = self.fragments.wrapping_add(1);
+            Read::Close(code) => {
+                self.control = websocket::close_frame(code, "").into();
+                Incoming::Closed(code)
+            }
         }
-        if self.chunks.capacity() > KEPT_CHUNKS {
-            self.chunks = Vec::new();
+    }
+
+    /// Writes all chunks and what stands between messages, and flushes.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.prepare() {
+            let mut slices = [IoSlice::new(&[]); WRITE_CHUNKS];
+            let unwritten = self.chunks.get(self.written..).unwrap_or_default();
+            let count = gather(&self.before, unwritten, self.left, &mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.progress = self.progress.wrapping_add(1);
+            self.took(written);
         }
-        Pin::new(&mut self.ws).poll_flush(cx)
+        // An idle socket keeps no list.
+        self.chunks = Vec::new();
+        self.written = 0;
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Puts a close frame behind everything; [`Self::poll_write`] has returned before.
-    pub(crate) fn start_close(&mut self, code: u16, reason: &'static str) -> Result<(), Error> {
-        let frame = CloseFrame { code: code.into(), reason: reason.into() };
-        Pin::new(&mut self.ws).start_send(Message::Close(Some(frame)))
+    pub(crate) fn start_close(&mut self, code: u16, reason: &str) {
+        self.control = websocket::close_frame(Some(code), reason).into();
     }
 
-    /// Flushes what the library itself has to say.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.ws).poll_flush(cx)
+    /// Forgets what waits to be written, but for the rest of a message that has begun: without its
+    /// end nothing after it could be understood.
+    pub(crate) fn forget_chunks(&mut self) {
+        let mut left = self.left;
+        for chunk in self.chunks.iter_mut().skip(self.written) {
+            chunk.truncate(left);
+            left -= chunk.len();
+        }
     }
 
     fn unwritten(&self) -> &[Bytes] {
         self.chunks.get(self.written..).unwrap_or_default()
     }
 
-    /// The next fragment; `None` when everything was handed over.
-    fn next_fragment(&mut self) -> Option<Frame> {
-        if self.left == 0 {
-            self.left = message_bytes(self.unwritten());
-            self.first = true;
+    /// Whether there is something to write; what comes next is begun if nothing is under way.
+    fn prepare(&mut self) -> bool {
+        if self.left == 0 && self.before.is_empty() {
+            self.before = std::mem::take(&mut self.control);
+            if self.before.is_empty() {
+                self.left = message_bytes(self.unwritten());
+                if self.left > 0 {
+                    self.before = websocket::message_header(self.left).into();
+                }
+            }
         }
-        if self.left == 0 {
-            self.chunks.clear();
-            self.written = 0;
-            return None;
-        }
-        let payload = self.take(self.left.min(FRAGMENT_BYTES));
-        self.left -= payload.len().min(self.left);
-        let kind = if self.first { Data::Binary } else { Data::Continue };
-        self.first = false;
-        Some(Frame::message(payload, OpCode::Data(kind), self.left == 0))
+        self.left > 0 || !self.before.is_empty()
     }
 
-    /// Takes so many bytes off the chunks; copies only to join small ones.
-    fn take(&mut self, bytes: usize) -> Bytes {
-        let mut joined = BytesMut::new();
+    /// So many bytes left.
+    fn took(&mut self, mut bytes: usize) {
+        let of_before = bytes.min(self.before.len());
+        self.before.advance(of_before);
+        bytes -= of_before;
+        self.left = self.left.saturating_sub(bytes);
         while let Some(chunk) = self.chunks.get_mut(self.written) {
-            let part = chunk.split_to(chunk.len().min(bytes - joined.len()));
-            if chunk.is_empty() {
-                self.written += 1;
-            }
-            if part.len() == bytes {
-                return part;
-            }
-            if joined.is_empty() {
-                joined.reserve(bytes);
-            }
-            joined.extend_from_slice(&part);
-            if joined.len() == bytes {
+            let part = bytes.min(chunk.len());
+            chunk.advance(part);
+            bytes -= part;
+            if !chunk.is_empty() {
                 break;
             }
+            *chunk = Bytes::new();
+            self.written += 1;
         }
-        joined.freeze()
     }
 }
 
-/// Whether an error of the library says no more than that the connection is lost.
-fn is_loss(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {
-    use tokio_tungstenite::tungstenite::error::ProtocolError;
-    matches!(error, ProtocolError::ResetWithoutClosingHandshake)
+/// What is to be written next, as parts, `left` bytes of the chunks at most; how many parts.
+fn gather<'a>(
+    before: &'a [u8],
+    chunks: &'a [Bytes],
+    mut left: usize,
+    slices: &mut [IoSlice<'a>; WRITE_CHUNKS],
+) -> usize {
+    let of_message = chunks.iter().map(|chunk| {
+        let part = chunk.get(..chunk.len().min(left)).unwrap_or_default();
+        left -= part.len();
+        part
+    });
+    let parts = std::iter::once(before).chain(of_message).filter(|part| !part.is_empty());
+    let mut count = 0;
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+        count += 1;
+    }
+    count
 }
 
 /// Bytes of the chunks that go into one message: as many whole frames as a message may hold, and
@@ -270,11 +321,14 @@ mod tests {
     use rookery_protocol::number;
     use std::future::poll_fn;
     use tokio::io::DuplexStream;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
 
     /// What the client's side receives when these chunks are written.
     async fn received(chunks: Vec<Bytes>, messages: usize) -> Vec<Bytes> {
         let (server, client) = tokio::io::duplex(1000);
-        let mut socket: Socket<DuplexStream> = Socket::new(server, Bytes::new()).await;
+        let mut socket: Socket<DuplexStream> = Socket::new(server, &[]);
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         *socket.chunks() = chunks;
         assert!(socket.write() > 0);
@@ -315,6 +369,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stranger_is_read_no_further_than_a_greeting() {
+        use futures_util::SinkExt;
+        let (server, client) = tokio::io::duplex(1 << 20);
+        let mut socket: Socket<DuplexStream> = Socket::new(server, &[]);
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        client.send(Message::binary(vec![0; 100_000])).await.unwrap();
+        let incoming = poll_fn(|cx| socket.poll(cx, true)).await;
+        assert!(matches!(incoming, Incoming::TooLarge), "{incoming:?}");
+        socket.trust();
+        let incoming = poll_fn(|cx| socket.poll(cx, true)).await;
+        assert!(matches!(&incoming, Incoming::Message(bytes) if bytes.len() == 100_000));
+    }
+
+    #[tokio::test]
     async fn chunks_that_wait_become_one_message() {
         let chunks = vec![chunk(1, 3), Bytes::new(), chunk(2, 5000), chunk(3, 4090), chunk(4, 1)];
         let whole = chunks.concat();
@@ -346,7 +414,7 @@ mod tests {
     async fn reading_goes_on_while_writing_is_blocked() {
         use futures_util::SinkExt;
         let (server, client) = tokio::io::duplex(1000);
-        let mut socket: Socket<DuplexStream> = Socket::new(server, Bytes::new()).await;
+        let mut socket: Socket<DuplexStream> = Socket::new(server, &[]);
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         socket.chunks().push(chunk(7, 100_000));
         socket.write();

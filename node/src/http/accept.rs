@@ -56,6 +56,14 @@ pub struct Place {
 }
 
 impl Peer {
+    /// A peer that no loop counts: for a router that is served without one.
+    #[must_use]
+    pub fn uncounted(socket: SocketAddr) -> Option<Self> {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok()?;
+        let counted = PerAddress::unlimited().count(socket.ip())?;
+        Some(Self { socket, place: Arc::new(Place { _permit: permit, _counted: counted }) })
+    }
+
     /// The client's address: the socket's, or what trusted proxies say it is.
     #[must_use]
     pub fn address(&self, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {

@@ -49,6 +49,16 @@ pub(super) struct RefreshBody {
     refresh_token: String,
 }
 
+/// A token of the foreign issuer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForeignToken {
+    /// The issuer's access token.
+    token: String,
+    /// What the device calls itself.
+    device_name: Option<String>,
+}
+
 /// What a device needs to connect.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Admitted {
@@ -112,6 +122,18 @@ pub(super) async fn refresh(State(state): State<Arc<AppState>>, request: Request
         state.gateway.device_revoked(user, device).await;
     }
     Ok(admitted(&state, answer?, websocket))
+}
+
+/// `POST /v1/token`: a token of the foreign issuer for a device of this installation.
+#[utoipa::path(post, path = "/v1/token", tag = "tokens", request_body = ForeignToken,
+    responses((status = 200, description = "A new device", body = Admitted),
+        (status = "default", description = "Refused", body = ErrorBody)))]
+pub(super) async fn token(State(state): State<Arc<AppState>>, request: Request) -> Answer {
+    let websocket = websocket_url(request.headers(), &state);
+    let fields = "the text fields token and device_name";
+    let (_, body) = admit::<ForeignToken>(&state, request, fields).await?;
+    let credentials = state.identity.exchange(body.token, body.device_name).await?;
+    Ok(admitted(&state, credentials, websocket))
 }
 
 /// Lets a request in if its address has attempts left, and reads its body.

@@ -3,7 +3,7 @@
 //! Lists go on by cursor, never by offset: what comes in between moves nothing.
 
 use super::bearer::Caller;
-use super::error::{ApiError, ErrorBody, ErrorCode};
+use super::error::{ApiError, ErrorBody};
 use super::query::{self, Segment};
 use super::reads::{self, Read};
 use crate::AppState;

@@ -195,6 +195,12 @@ impl From<IdentityError> for ApiError {
                 (ErrorCode::WrongCredentials, "name and password don't fit")
             }
             IdentityError::BadToken => (ErrorCode::BadToken, "log in again"),
+            IdentityError::TokenExpired => {
+                (ErrorCode::TokenExpired, "the issuer's token has expired; get another one")
+            }
+            IdentityError::NoIssuer => {
+                (ErrorCode::NotFound, "this node takes tokens of no other issuer")
+            }
             IdentityError::NotFound => (ErrorCode::NotFound, "there is no such thing"),
             IdentityError::Busy => (ErrorCode::Busy, "too many requests are waiting; retry"),
             IdentityError::StoreUnavailable => (

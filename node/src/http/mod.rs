@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! accept ── every response: security headers, metrics
-//!   |- /v1/signup, /v1/login, /v1/refresh   guard (draining, origin) -> attempts -> identity
+//!   |- /v1/signup, /v1/login, /v1/refresh,
+//!   |  /v1/token                            guard (draining, origin) -> attempts -> identity
 //!   |- /v1/account, /v1/users, /v1/devices  guard -> bearer -> identity
 //!   |- /v1/conversations                    guard -> bearer -> reads of the store
 //!   |- /v1/openapi.json                     all of this as a document
@@ -77,6 +78,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/signup", post(api::sign_up))
         .route("/v1/login", post(api::log_in))
         .route("/v1/refresh", post(api::refresh))
+        .route("/v1/token", post(api::token))
         .route("/v1/account", get(account::show).patch(account::change))
         .route("/v1/account/password", post(account::password))
         .route("/v1/account/delete", post(account::delete))

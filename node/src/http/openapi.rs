@@ -2,8 +2,8 @@
 
 use super::{account, api, conversations, devices, export};
 use axum::Json;
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
 
 /// All operations.
@@ -16,6 +16,7 @@ use utoipa::{Modify, OpenApi};
         api::sign_up,
         api::log_in,
         api::refresh,
+        api::token,
         api::discover,
         account::show,
         account::change,
@@ -40,7 +41,7 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut Document) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("bearer", RefOr::T(SecurityScheme::Http(bearer)));
     }
 }
 

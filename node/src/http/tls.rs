@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
@@ -73,12 +73,12 @@ impl Tls {
     }
 }
 
-fn stamps(chain: &PathBuf, key: &PathBuf) -> Stamps {
+fn stamps(chain: &Path, key: &Path) -> Stamps {
     [chain, key].map(|path| path.metadata().and_then(|metadata| metadata.modified()).ok())
 }
 
-fn load(chain: &PathBuf, key: &PathBuf) -> Result<Arc<ServerConfig>, TlsError> {
-    let unusable = |path: &PathBuf, why: &dyn fmt::Display| {
+fn load(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let unusable = |path: &Path, why: &dyn fmt::Display| {
         TlsError(format!("{} can't be used: {why}", path.display()))
     };
     let certificates = CertificateDer::pem_file_iter(chain)

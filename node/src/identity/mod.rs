@@ -15,7 +15,10 @@
 mod accounts;
 mod argon;
 mod devices;
+mod external;
+mod fetch;
 pub(crate) mod hex;
+mod issuer;
 mod key_ring;
 mod lockout;
 mod log_in;
@@ -96,8 +99,12 @@ pub enum IdentityError {
     BadProfile,
     /// No such user, or not the password.
     WrongCredentials,
-    /// The refresh token is unknown, expired or was used before.
+    /// The token is unknown, expired or was used before.
     BadToken,
+    /// The foreign token was good once.
+    TokenExpired,
+    /// No foreign issuer is configured.
+    NoIssuer,
     /// There is no such thing.
     NotFound,
     /// Too many requests wait.
@@ -163,6 +170,8 @@ struct Shared {
     store: Store,
     passwords: Passwords,
     lockout: Lockout,
+    issuer: Option<issuer::Issuer>,
+    create_external: bool,
     tokens: Tokens,
     sign_up: SignUp,
     access_ttl_s: u64,
@@ -192,6 +201,9 @@ impl Identity {
             store,
             passwords: Passwords::new(cost, threads, queue)?,
             lockout: Lockout::default(),
+            issuer: (!config.issuer.url.is_empty())
+                .then(|| issuer::Issuer::new(config.issuer.clone())),
+            create_external: config.issuer.create_accounts,
             tokens: Tokens::with(&secrets.ring)?,
             succession: SuccessionKey::of(&secrets.secret),
             sign_up: config.limits.sign_up,

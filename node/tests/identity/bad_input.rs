@@ -62,7 +62,7 @@ fn spoiled(good: &Value) -> Vec<String> {
         let mut missing: Map<String, Value> = fields.clone();
         missing.remove(name);
         bodies.push(missing.into());
-        for wrong in [json!(1), json!(true), json!([]), json!({}), json!(["a"]), json!(1e400_f64)] {
+        for wrong in [json!(1), json!(true), json!([]), json!({}), json!(["a"])] {
             let mut changed = fields.clone();
             changed.insert(name.clone(), wrong);
             bodies.push(changed.into());
@@ -129,16 +129,17 @@ async fn no_token_that_is_not_good_opens_anything() {
     let stranger = Claims { device: rookery_protocol::DeviceId(1), ..claims };
     let unknown_device = running.node.state().identity.tokens().issue(stranger).unwrap();
     let long = "a".repeat(5_000);
-    let bad = [
+    let expired = ada.token_until(&running, now_s() - 60);
+    let bad: [(&str, &str); 9] = [
         ("", "BadToken"),
         ("a.b.c", "BadToken"),
         (foreign.as_str(), "BadToken"),
-        (&none, "BadToken"),
-        (&none_signed, "BadToken"),
-        (&unknown_device, "BadToken"),
-        (&long, "BadToken"),
-        (&ada.refresh_token, "BadToken"),
-        (&ada.token_until(&running, now_s() - 60), "TokenExpired"),
+        (none.as_str(), "BadToken"),
+        (none_signed.as_str(), "BadToken"),
+        (unknown_device.as_str(), "BadToken"),
+        (long.as_str(), "BadToken"),
+        (ada.refresh_token.as_str(), "BadToken"),
+        (expired.as_str(), "TokenExpired"),
     ];
     let mut operations: Vec<(&str, &str, Option<String>)> =
         WITHOUT_BODIES.into_iter().map(|(method, path)| (method, path, None)).collect();

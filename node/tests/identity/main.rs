@@ -9,6 +9,7 @@
 
 mod accounts;
 mod bad_input;
+mod issuer;
 mod openapi;
 mod revocation;
 #[path = "../support/mod.rs"]

@@ -1,6 +1,6 @@
 //! TLS for clients: a WebSocket over it, what is refused, and a certificate that is renewed.
 
-use crate::support::wire::{User, now_s};
+use crate::support::wire::User;
 use crate::support::{Answer, Running};
 use rcgen::{CertificateParams, KeyPair};
 use rookery_cluster_config::Config;
@@ -75,7 +75,7 @@ async fn a_person_signs_up_and_opens_a_websocket_over_tls() {
     let answer = exchange(stream, &request).await.json();
     assert_eq!(answer["websocket"], "wss://chat.example/v1/ws");
     let ada = User::from_answer(&answer);
-    assert!(!ada.token.is_empty() && now_s() > 0);
+    assert!(!ada.token.is_empty());
 
     let stream = connect(address, &trusted, "http/1.1").await.unwrap();
     let request = "GET /v1/ws HTTP/1.1\r\nhost: chat.example\r\nupgrade: websocket\r\n\
@@ -101,7 +101,7 @@ async fn http2_is_spoken_to_who_asks_for_it() {
     let mut frame = [0; 9];
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame[3], 4);
-    let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+    let length = (usize::from(frame[1]) << 8) | usize::from(frame[2]);
     let mut settings = vec![0; length];
     stream.read_exact(&mut settings).await.unwrap();
     // SETTINGS_MAX_CONCURRENT_STREAMS (3) and SETTINGS_MAX_HEADER_LIST_SIZE (6).

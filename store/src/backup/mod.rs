@@ -12,6 +12,8 @@
 
 mod file;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use file::of_parts;
 pub use file::{FileError, Header, Reader};
 
 use crate::engine::{Engine, ReadError, View};

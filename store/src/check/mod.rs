@@ -254,6 +254,7 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'U' => users::profile(&mut row),
         b'X' => users::shut_out(&mut row),
         b'G' => users::invitation(&mut row),
+        b'O' => users::external(&mut row),
         b'Z' => users::transfer(&mut row),
         _ => Err(Stop::Fault("this version knows the tag but no rule for it".to_owned())),
     }

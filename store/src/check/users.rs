@@ -6,9 +6,9 @@ use crate::inbox::PointerKind;
 use crate::plan::Stamp;
 use crate::refresh::MAX_FAMILY;
 use crate::rows::{
-    self, AccountRow, DeviceValue, EpochRow, FamilyRow, FenceRow, InstallationRow, InvitationRow,
-    KeyRingRow, NameRow, PointerRow, ProfileRow, RefreshValue, RevocationRow, ShutOutRow,
-    SigningRow, SkeletonRow, TransferRow,
+    self, AccountRow, DeviceValue, EpochRow, ExternalRow, FamilyRow, FenceRow, InstallationRow,
+    InvitationRow, KeyRingRow, NameRow, PointerRow, ProfileRow, RefreshValue, RevocationRow,
+    ShutOutRow, SigningRow, SkeletonRow, TransferRow,
 };
 use crate::slot::SLOTS;
 use crate::{keys, members, names, store};
@@ -178,6 +178,13 @@ pub(super) fn shut_out(row: &mut Parts<'_>) -> Judged {
 /// The user whose row it is has an account.
 fn of_an_account(row: &mut Parts<'_>) -> Judged {
     let user = UserId(row.id(0));
+    let account = row.has(keys::account(user))?;
+    must(account, || format!("user {user} has no account"))
+}
+
+/// Whose account a foreign subject has; the account may have been deleted since.
+pub(super) fn external(row: &mut Parts<'_>) -> Judged {
+    let ExternalRow { user } = row.decode()?;
     let account = row.has(keys::account(user))?;
     must(account, || format!("user {user} has no account"))
 }

@@ -8,16 +8,17 @@
 //! DIR/store.new/        a store being created; renamed to `store` when it is whole
 //! ```
 //!
-//! `COMMITTED` is written after each commit without being synced. It can only be behind. If the
-//! LSM has an older version than it tells, confirmed commits are gone, and opening fails instead of
-//! going on without them.
+//! `COMMITTED` is written after each commit was reported, without being synced. It can only be
+//! behind. If the LSM has an older version than it tells, confirmed commits are gone, and opening
+//! fails instead of going on without them.
 
 use super::disk::{Disk, Lock, Tuning, VersionRow};
 use super::error::OpenError;
 use super::inspect::inspect;
 use crate::plan::Version;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Seek, Write};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
@@ -120,8 +121,7 @@ fn create(dir: &Path, store: &Path, tuning: &Tuning) -> Result<(), OpenError> {
     let mut format = File::create_new(new.join("FORMAT")).map_err(failed)?;
     writeln!(format, "{FORMAT_NAME} {FORMAT}").map_err(failed)?;
     format.sync_all().map_err(failed)?;
-    let mut committed =
-        Committed { file: File::create_new(new.join("COMMITTED")).map_err(failed)? };
+    let committed = Committed { file: File::create_new(new.join("COMMITTED")).map_err(failed)? };
     committed.set(Version(0)).map_err(failed)?;
     committed.file.sync_all().map_err(failed)?;
     let disk = open_lsm(&new, tuning, None)?;
@@ -209,9 +209,8 @@ impl Committed {
     ///
     /// # Errors
     /// Of the file system; the note stays behind then.
-    pub(super) fn set(&mut self, version: Version) -> std::io::Result<()> {
-        self.file.rewind()?;
-        self.file.write_all(&Self::bytes(version))
+    pub(super) fn set(&self, version: Version) -> std::io::Result<()> {
+        self.file.write_all_at(&Self::bytes(version), 0)
     }
 
     fn bytes(version: Version) -> [u8; 16] {

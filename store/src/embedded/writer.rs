@@ -5,7 +5,7 @@
 //! queue --take--> [submission] --fetch--> memory of rows
 //!                      | for each plan: guards by value? -> operations into the batch, version + 1
 //!                      v
-//!                one LSM batch + the version row --fdatasync--> visible --> COMMITTED --> done(..)
+//!                one LSM batch + the version row --fdatasync--> visible --> done(..) --> COMMITTED
 //! ```
 //!
 //! Safety: a batch that could not be written may or may not be on the disk, and the LSM's memory
@@ -42,6 +42,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     config: EmbeddedConfig,
     version: Version,
+    /// The version that `committed` tells.
+    noted: Version,
     committed: Committed,
     memory: Memory,
     scratch: Vec<u8>,
@@ -100,7 +102,8 @@ impl Writer {
         committed: Committed,
     ) -> Self {
         let (memory, meters) = (Memory::new(), Meters::new());
-        Self { shared, config, version, committed, memory, scratch: Vec::new(), meters }
+        let (noted, scratch) = (version, Vec::new());
+        Self { shared, config, version, noted, committed, memory, scratch, meters }
     }
 
     /// Works until the queue is closed and empty, or a write fails.
@@ -224,6 +227,19 @@ impl Writer {
         for (submission, outcomes) in submissions.drain(..).zip(outcomes) {
             submission.answer(outcomes);
         }
+        self.note();
+    }
+
+    /// Notes the version behind the reports: the callers need not wait for it.
+    fn note(&mut self) {
+        if self.noted == self.version {
+            return;
+        }
+        self.noted = self.version;
+        if let Err(error) = self.committed.set(self.version) {
+            // The note stays behind, which is allowed; the commit is durable.
+            tracing::warn!(%error, "could not note the committed version");
+        }
     }
 
     /// Reads what the plan needs. False: it can't be decided.
@@ -286,10 +302,6 @@ impl Writer {
         self.meters.plans_per_commit.record(plans as f64);
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.version = version;
-        if let Err(error) = self.committed.set(version) {
-            // The note stays behind, which is allowed; the commit is durable.
-            tracing::warn!(%error, "could not note the committed version");
-        }
     }
 }
 

@@ -20,7 +20,8 @@
 //!   (its id is the client's), so those are removed key by key, not by range.
 //!
 //! Nothing else keeps a message's content: what is gone here is gone, once the engine has compacted
-//! its files.
+//! its files. There is no media yet: no row points to a file. Who adds such rows must remove them in
+//! the plan that removes their message, and the file after that plan, or it is kept for ever.
 
 mod decide;
 mod sweep;

@@ -38,6 +38,8 @@ mod client;
 mod codec;
 mod connection;
 mod dial;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod link;
 mod message;
 mod outbox;

@@ -1,5 +1,6 @@
-//! Syncs that fail or hang, by injection into a child's system calls: no false acknowledgement, a
-//! stop for good after a failure, a way on after a pause.
+//! Syncs, seen from outside a child: none missing before an acknowledgement; and, by injection into
+//! its system calls, such that fail or hang: no false acknowledgement, a stop for good after a
+//! failure, a way on after a pause.
 
 use super::child::{DIR, plan_of, spawn, tell, told, value_of};
 use crate::contract::harness::{bytes, commit, latest, plan, set, wait};
@@ -17,14 +18,18 @@ const PAUSE_US: u64 = 2_000_000;
 /// Runs a test of this file again as a child in which a system call is tampered with; what it
 /// told. `None`: it can't be done here.
 fn tampered(test: &str, call: &str, how: &str, dir: &Path) -> Option<Vec<String>> {
+    traced(test, &format!("-o /dev/null -e trace={call} -e inject={call}:{how}"), dir)
+}
+
+/// Runs a test of this file again as a child under `strace` with these arguments; what it told.
+fn traced(test: &str, arguments: &str, dir: &Path) -> Option<Vec<String>> {
     let mut strace = Command::new("strace");
     strace.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
     if !strace.status().is_ok_and(|status| status.success()) {
         println!("SKIPPED: strace is not installed");
         return None;
     }
-    let inject = format!("-e trace={call} -e inject={call}:{how}");
-    let shell = format!("exec strace -f -qq -o /dev/null {inject} \"$0\" \"$@\"");
+    let shell = format!("exec strace -f -qq {arguments} \"$0\" \"$@\"");
     let mut child = spawn(&format!("embedded::sync::{test}"), &shell, dir, 0);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let lines: Vec<String> = lines.filter_map(|line| told(&line).map(str::to_owned)).collect();
@@ -166,4 +171,44 @@ fn a_sync_that_takes_long_is_not_waited_for_and_commits_go_on_after_it() {
     if let Some(told) = tampered(test, "fdatasync", &how, dir.path()) {
         assert_eq!(told, ["open", "passed"]);
     }
+}
+
+/// The child that is watched: commits plans one by one and tells each.
+fn write_one_by_one(dir: &Path) {
+    let engine = open(dir, 64 << 20);
+    tell("open");
+    for n in 0..200 {
+        assert!(matches!(commit(&engine, plan_of(n)), Outcome::Committed { .. }));
+        tell(&n.to_string());
+    }
+    tell("passed");
+}
+
+#[test]
+fn every_acknowledgement_comes_after_a_sync_of_its_own() {
+    let test = "every_acknowledgement_comes_after_a_sync_of_its_own";
+    if let Ok(dir) = std::env::var(DIR) {
+        return write_one_by_one(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), 64 << 20));
+    let log = dir.path().join("calls");
+    let arguments = format!("-o {} -e trace=fdatasync,write", log.display());
+    if traced(test, &arguments, dir.path()).is_none() {
+        return;
+    }
+    let (mut syncs, mut acknowledged) = (0, 0);
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        if line.contains("fdatasync") && line.ends_with("= 0") {
+            syncs += 1;
+        } else if line.contains("write(1, ")
+            && let Some((_, told)) = line.split_once("told ")
+            && told.starts_with(|first: char| first.is_ascii_digit())
+        {
+            acknowledged += 1;
+            assert!(syncs >= acknowledged, "{syncs} syncs before acknowledgement {acknowledged}");
+        }
+    }
+    assert_eq!(acknowledged, 200);
+    println!("{syncs} syncs, {acknowledged} acknowledgements");
 }

@@ -6,7 +6,9 @@ use crate::support::{
 };
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::memory::{Fault, MemoryEngine};
-use rookery_store::{DeviceRow, ReadError, Store, StoreError, keys};
+use rookery_store::{
+    Account, DeviceRow, Engine, Invitation, ReadError, ShutOut, Store, StoreError, keys,
+};
 
 on_every_engine! {
     an_account_is_found_by_user_and_by_name
@@ -194,4 +196,54 @@ fn damaged_rows_are_told_and_never_taken_for_absent() {
     set(&store, keys::account(CAT), b"\x02");
     let Err(ReadError::Damaged(why)) = run(store.account(CAT)) else { panic!("was read") };
     assert!(why.contains("account") && why.contains("newer version"), "{why}");
+}
+
+#[test]
+fn a_name_that_looks_like_another_one_is_taken() {
+    let store = Store::new(MemoryEngine::new());
+    create_users(&store);
+    let lookalike = run(store.create_account(&account(UserId(9), "b0b")));
+    assert_eq!(lookalike, Err(StoreError::NameTaken));
+    assert_eq!(run(store.account_by_name("b0b")), Ok(None), "to log in takes the name itself");
+}
+
+#[test]
+fn an_invitation_is_used_up_with_the_account_or_not_at_all() {
+    let store = Store::new(MemoryEngine::new());
+    let invitation = Invitation { uses_left: 2, expires_ms: NOW + 10, created_ms: NOW };
+    run(store.invite([1; 32], invitation)).unwrap();
+    assert_eq!(run(store.invite([1; 32], invitation)), Err(StoreError::IdTaken));
+    let invited = |user, name: &str, now_ms| {
+        run(store.create_invited_account(&account(user, name), [1; 32], now_ms))
+    };
+    assert_eq!(invited(ANN, "ann", NOW + 10), Err(StoreError::NotInvited), "expired");
+    assert_eq!(invited(ANN, "ann", NOW), Ok(()));
+    assert_eq!(invited(BOB, "ann", NOW), Err(StoreError::NameTaken), "which uses nothing up");
+    assert_eq!(invited(BOB, "bob", NOW), Ok(()));
+    assert_eq!(invited(CAT, "cat", NOW), Err(StoreError::NotInvited), "used up");
+}
+
+fn admit_on<E: Engine>(store: &Store<E>, account: &Account, n: u64) -> Result<(), StoreError> {
+    run(store.admit_device(account, &device(n), ([9; 32], NOW + 9)))
+}
+
+#[test]
+fn a_log_in_that_a_change_of_the_account_overtakes_comes_to_nothing() {
+    let engine = MemoryEngine::new();
+    create_users(&Store::new(engine.clone()));
+    let ann = account(ANN, "ann");
+    let store = overtaken(&engine, |other| {
+        run(other.change_password(&account(ANN, "ann"), "$new")).unwrap();
+    });
+    assert_eq!(admit_on(&store, &ann, 1), Err(StoreError::UnknownUser));
+    let ann = run(store.account(ANN)).unwrap().unwrap();
+    assert_eq!(ann.password_hash, "$new");
+    let store = overtaken(&engine, |other| {
+        let wanted = ShutOut { since_ms: NOW, deleting: false };
+        run(other.shut_out(ANN, wanted)).unwrap();
+    });
+    assert_eq!(admit_on(&store, &ann, 1), Err(StoreError::UnknownUser));
+    run(store.readmit(ANN)).unwrap();
+    assert_eq!(admit_on(&store, &ann, 1), Ok(()));
+    assert_eq!(admit_on(&store, &ann, 1), Err(StoreError::IdTaken));
 }

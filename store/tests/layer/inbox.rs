@@ -23,6 +23,7 @@ on_every_engine! {
     a_cursor_of_another_log_or_of_the_future_is_too_far
     a_renewed_epoch_starts_new_logs
     inboxes_are_apart
+    who_has_news_is_told_for_many_at_once
 }
 
 fn page<E: Engine>(
@@ -55,6 +56,15 @@ fn filled<E: Engine>(store: &Store<E>, count: u64) {
     for seq in 1..=count {
         append(store, &fence, &[entry(seq)]);
     }
+}
+
+fn who_has_news_is_told_for_many_at_once(store: &Store) {
+    filled(store, 2);
+    let (_, end, _) = page(store, BOB, START, 10);
+    let foreign = Cursor { epoch: end.epoch + 1, ..end };
+    let asked = [(BOB, START), (BOB, end), (CAT, START), (BOB, foreign)];
+    assert_eq!(run(store.inbox_news(&asked)).unwrap(), [true, false, false, true]);
+    assert_eq!(run(store.inbox_news(&[])).unwrap(), []);
 }
 
 fn without_a_cursor_delivery_starts_now(store: &Store) {

@@ -17,6 +17,8 @@ mod conversations;
 #[cfg(test)]
 mod damaged;
 #[cfg(test)]
+mod deletion;
+#[cfg(test)]
 mod fences;
 #[cfg(test)]
 mod history;

@@ -7,8 +7,9 @@
 //!        `------ each half renewal --------'
 //! ```
 
-use super::{Cluster, Wish};
-use crate::cluster::{Load, Membership, NodeId, Phase, Refused, SlotSet, View};
+use super::Cluster;
+use crate::cluster::keeping::{Commit, Keeping, Next};
+use crate::cluster::{Change, Load, Phase, Refused, View};
 use crate::link::{Notice, OnMessage, OnNotice};
 use crate::message::{PresenceMsg, SessionMsg};
 use crate::shell::shard::Item;
@@ -21,26 +22,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A node that joins waits this long for links to the members before it takes slots.
-const LINKS_PATIENCE_MS: u64 = 3_000;
-/// After a commit that changed where the node is in its life, it looks again at once.
-const AT_ONCE: Duration = Duration::from_millis(5);
-/// Between two attempts to begin a life.
-const REBIRTH_PAUSE: Duration = Duration::from_secs(2);
 /// How long a former life may take to end.
 const ENDING: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Publishes a view, and tells everybody whom it concerns.
     fn publish(&self, cluster: &Cluster, view: View) {
-        let before = cluster.view();
         let view = Arc::new(view);
-        let keys = |view: &View| view.members.iter().map(|m| m.key).collect::<Vec<_>>();
-        if keys(&before) != keys(&view) {
+        let change = Change::between(&cluster.view(), &view);
+        if change.peers {
             cluster.set_peers(&view);
         }
         cluster.view.send_replace(Arc::clone(&view));
-        if before.epoch == view.epoch && before.serving == view.serving && before.me == view.me {
+        if !change.placed {
             return;
         }
         tracing::info!(
@@ -56,11 +50,7 @@ impl Shared {
         for inbox in &self.presences {
             inbox.push(Item::Placed(Arc::clone(&view)));
         }
-        let gone: Arc<[NodeId]> = keys(&before)
-            .into_iter()
-            .filter(|key| !keys(&view).contains(key))
-            .map(|key| NodeId(key.incarnation))
-            .collect();
+        let Change { gone, moved, .. } = change;
         if !gone.is_empty() {
             for inbox in &self.presences {
                 let gone = Arc::clone(&gone);
@@ -68,7 +58,6 @@ impl Shared {
                 inbox.push(Item::Each(Arc::new(tell)));
             }
         }
-        let moved: Arc<SlotSet> = Arc::new(view.moved(&before));
         if !moved.is_empty() {
             self.tell_all_sessions(&SessionMsg::HubsMoved(Arc::clone(&moved)));
             self.tell_all_sessions(&SessionMsg::SendsMoved(moved));
@@ -94,48 +83,47 @@ pub(in crate::shell) struct Look;
 impl ractor::Message for Look {}
 
 /// Its state.
-pub(in crate::shell) struct Keeping {
+pub(in crate::shell) struct Life {
     shared: Arc<Shared>,
-    core: Membership,
-    joining_since_ms: Option<u64>,
+    keeping: Keeping,
     lag_ms: u64,
 }
 
 impl Actor for Keeper {
     type Msg = Look;
-    type State = Keeping;
+    type State = Life;
     type Arguments = Arc<Shared>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Look>,
         shared: Arc<Shared>,
-    ) -> Result<Keeping, ActorProcessingErr> {
+    ) -> Result<Life, ActorProcessingErr> {
         let cluster = shared.cluster.as_ref().ok_or("no cluster is configured")?;
         // A keeper that failed and is started again can't know what its former life still has
         // under way: it lives anew.
         let fresh = *cluster.phase.borrow() == Phase::Outside;
         let incarnation = if fresh { cluster.view().me.incarnation } else { random_u64()? };
         let (profile, timing) = (cluster.config.profile.clone(), cluster.config.timing);
-        let core = Membership::new(profile, incarnation, timing);
-        let mut keeping = Keeping { shared, core, joining_since_ms: None, lag_ms: 0 };
-        keeping.begin().await?;
+        let keeping = Keeping::new(profile, incarnation, timing);
+        let mut life = Life { shared, keeping, lag_ms: 0 };
+        life.begin().await?;
         if !fresh {
-            keeping.end_sessions().await;
+            life.end_sessions().await;
         }
         myself.cast(Look)?;
-        Ok(keeping)
+        Ok(life)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Look>,
         _look: Look,
-        keeping: &mut Keeping,
+        life: &mut Life,
     ) -> Result<(), ActorProcessingErr> {
-        let wait = keeping.look().await?;
+        let wait = life.look().await?;
         if let Some(wait) = wait {
-            let shared = Arc::clone(&keeping.shared);
+            let shared = Arc::clone(&life.shared);
             tokio::spawn(async move {
                 if let Some(cluster) = &shared.cluster {
                     let called = cluster.look.notified();
@@ -151,7 +139,7 @@ impl Actor for Keeper {
     }
 }
 
-impl Keeping {
+impl Life {
     fn cluster(&self) -> Result<&Cluster, ActorProcessingErr> {
         self.shared.cluster.as_ref().ok_or_else(|| "no cluster is configured".into())
     }
@@ -160,7 +148,7 @@ impl Keeping {
     async fn begin(&mut self) -> Result<(), ActorProcessingErr> {
         let cluster = self.cluster()?;
         cluster.set_links(None);
-        let me = self.core.me();
+        let me = self.keeping.me();
         self.shared.publish(cluster, View::empty(me));
         let (for_messages, for_notices) =
             (Arc::downgrade(&self.shared), Arc::downgrade(&self.shared));
@@ -176,7 +164,6 @@ impl Keeping {
         });
         let links = cluster.config.links.start(me, on_message, on_notice).await?;
         self.cluster()?.set_links(Some(links));
-        self.joining_since_ms = None;
         Ok(())
     }
 
@@ -187,34 +174,29 @@ impl Keeping {
             // Started again, the keeper begins another life with other links.
             return Err("the links can't go on".into());
         }
-        let look_ms = self.cluster()?.config.timing.look_ms();
         let wish = *self.cluster()?.wish.borrow();
-        match wish {
-            Wish::Serve => {}
-            Wish::Drain => self.core.drain(),
-            Wish::Leave => self.core.leave(),
-        }
+        self.keeping.wish(wish);
         let started_ms = self.shared.now().mono_ms;
         let read = self.read().await;
         let now_ms = self.shared.now().mono_ms;
         self.lag_ms = now_ms.saturating_sub(started_ms);
         metrics::histogram!("rookery_cluster_look_seconds")
             .record(Duration::from_millis(self.lag_ms).as_secs_f64());
-        let mut at_once = false;
         match read {
-            Some(members) => at_once = self.follow(started_ms, now_ms, &members).await?,
+            Some(members) => self.follow(started_ms, now_ms, &members).await?,
             None => self.blind()?,
         }
-        let phase = self.core.phase().clone();
-        self.cluster()?.phase.send_replace(phase.clone());
-        match phase {
-            Phase::Left => {
+        self.cluster()?.phase.send_replace(self.keeping.phase().clone());
+        match self.keeping.next() {
+            Next::Left => {
                 self.cluster()?.set_links(None);
                 Ok(None)
             }
-            Phase::Ended(why) => self.ended(why).await.map(Some),
-            _ if at_once => Ok(Some(AT_ONCE)),
-            _ => Ok(Some(Duration::from_millis(look_ms))),
+            Next::Reborn(why, pause_ms) => {
+                self.ended(&why).await?;
+                Ok(Some(Duration::from_millis(pause_ms)))
+            }
+            Next::LookIn(wait_ms) => Ok(Some(Duration::from_millis(wait_ms))),
         }
     }
 
@@ -241,35 +223,34 @@ impl Keeping {
         }
     }
 
-    /// Carries out what a look leads to. True: look again at once.
+    /// Carries out what a look leads to.
     async fn follow(
         &mut self,
         started_ms: u64,
         now_ms: u64,
         members: &Members,
-    ) -> Result<bool, ActorProcessingErr> {
+    ) -> Result<(), ActorProcessingErr> {
         let before = self.cluster()?.view();
         let load = self.shared.load(self.lag_ms);
-        let decision = self.core.look(started_ms, now_ms, load, members, &before);
-        self.publish(decision.view)?;
-        self.become_ready(now_ms)?;
+        let looked = self.keeping.looked(started_ms, now_ms, load, members, &before);
+        self.publish(looked.view)?;
+        let cluster = self.cluster()?;
+        let linked = cluster.is_linked(&cluster.view());
+        if self.keeping.linked(now_ms, linked) {
+            tracing::warn!("some members can't be reached by links; joining without them");
+        }
         let patience = Duration::from_millis(self.cluster()?.config.timing.renew_ms);
-        let mut changed = false;
-        for (attempt, plan) in decision.commits {
-            // Those that change who the members are guard on the epoch too.
-            let change = plan.guards.len() > 1 || *self.core.phase() == Phase::Outside;
+        for Commit { attempt, plan, changes } in looked.commits {
             let committing = self.shared.store.commit(plan);
             let outcome = tokio::time::timeout(patience, committing).await;
             let outcome = outcome.unwrap_or(Outcome::Unresolved);
-            self.core.committed(attempt, &outcome);
-            if change && matches!(outcome, Outcome::Committed { .. }) {
-                changed = true;
+            if self.keeping.committed(attempt, changes, &outcome) {
                 self.cluster()?.tell_nodes(&News::Look);
             }
         }
         self.allow()?;
         self.cluster()?.confess();
-        Ok(changed)
+        Ok(())
     }
 
     fn publish(&self, view: View) -> Result<(), ActorProcessingErr> {
@@ -285,54 +266,32 @@ impl Keeping {
 
     /// Says until when this node may work for its slots.
     fn allow(&self) -> Result<(), ActorProcessingErr> {
-        let until = self.core.serves_until_ms();
+        let until = self.keeping.serves_until_ms();
         self.cluster()?.serves_until_ms.store(until, Ordering::Relaxed);
         Ok(())
     }
 
     /// The store could not be read: the view stays, unless it is too old to work by it.
-    fn blind(&self) -> Result<(), ActorProcessingErr> {
+    fn blind(&mut self) -> Result<(), ActorProcessingErr> {
         let view = self.cluster()?.view();
-        let serving = self.core.is_serving(self.shared.now().mono_ms);
-        if view.serving && !serving {
+        if let Some(view) = self.keeping.blind(self.shared.now().mono_ms, &view) {
             tracing::warn!("the lease can't be renewed: this node stops working for its slots");
-            self.publish(view.not_serving())?;
-        }
-        Ok(())
-    }
-
-    /// A joining node takes slots once it is linked to all members, or has waited long enough.
-    fn become_ready(&mut self, now_ms: u64) -> Result<(), ActorProcessingErr> {
-        if *self.core.phase() != Phase::Joining {
-            return Ok(());
-        }
-        let since_ms = *self.joining_since_ms.get_or_insert(now_ms);
-        let cluster = self.cluster()?;
-        let linked = cluster.is_linked(&cluster.view());
-        if linked || now_ms >= since_ms + LINKS_PATIENCE_MS {
-            if !linked {
-                tracing::warn!("some members can't be reached by links; joining without them");
-            }
-            self.core.ready();
+            self.publish(view)?;
         }
         Ok(())
     }
 
     /// The life is over: everything that belonged to it ends, and another one begins.
-    async fn ended(&mut self, why: Refused) -> Result<Duration, ActorProcessingErr> {
+    async fn ended(&mut self, why: &Refused) -> Result<(), ActorProcessingErr> {
         tracing::error!(%why, "this node is out of the cluster; it rejoins as another");
         metrics::counter!("rookery_cluster_rejoins_total").increment(1);
         let incarnation = random_u64()?;
         let cluster = self.cluster()?;
         let (profile, timing) = (cluster.config.profile.clone(), cluster.config.timing);
-        let wish = *cluster.wish.borrow();
-        self.core = Membership::new(profile, incarnation, timing);
+        self.keeping = Keeping::new(profile, incarnation, timing);
         self.begin().await?;
         self.end_sessions().await;
-        if wish == Wish::Leave || matches!(why, Refused::DeclaredDead) {
-            return Ok(AT_ONCE);
-        }
-        Ok(REBIRTH_PAUSE)
+        Ok(())
     }
 
     /// Ends the sessions of the former life. One that was admitted before the view changed, and
@@ -356,7 +315,7 @@ fn noticed(shared: &Shared, notice: Notice) {
         Notice::Quiet(node) => {
             // Whoever waits for an answer of that node asks again rather than wait for the link.
             let view = cluster.view();
-            let slots = SlotSet::of(|slot| view.owner(slot) == Some(node));
+            let slots = view.slots(node);
             if !slots.is_empty() {
                 shared.tell_all_sessions(&SessionMsg::SendsMoved(Arc::new(slots)));
             }

@@ -9,14 +9,14 @@ pub(in crate::shell) use keeper::Keeper;
 
 use super::inbox::Full;
 use super::system::{ActorSystem, Shared};
-use crate::cluster::{NodeId, Phase, Profile, Timing, View};
+use crate::cluster::{NodeId, Phase, Profile, Timing, View, Wish};
 use crate::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
-use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice, Peer};
+use crate::link::{LinkOut, LinkRefused, NodeKey, OnMessage, OnNotice};
 use crate::wire::{self, Header, News, WireError};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rookery_protocol::{DeviceId, ErrorCode, UserId};
-use rookery_store::{NodeState, Slot};
+use rookery_store::Slot;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,14 +57,6 @@ impl fmt::Debug for ClusterConfig {
             .field("timing", &self.timing)
             .finish_non_exhaustive()
     }
-}
-
-/// What the node is to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shell) enum Wish {
-    Serve,
-    Drain,
-    Leave,
 }
 
 impl Shared {
@@ -128,15 +120,13 @@ impl Cluster {
 
     /// Whether this node may work for a slot at this moment.
     pub(in crate::shell) fn may_own(&self, slot: Slot, now_ms: u64) -> bool {
-        now_ms < self.serves_until_ms.load(Ordering::Relaxed) && self.view.borrow().owns(slot)
+        let until_ms = self.serves_until_ms.load(Ordering::Relaxed);
+        self.view.borrow().may_own(slot, now_ms, until_ms)
     }
 
     /// Whether a session may begin here under this address.
     pub(in crate::shell) fn admits(&self, node: NodeId) -> Result<(), Full> {
-        let view = self.view.borrow();
-        let known = view.members.iter().find(|member| member.key == view.me);
-        let active = known.is_some_and(|member| member.lease.state == NodeState::Active);
-        if active && node.0 == view.me.incarnation { Ok(()) } else { Err(Full) }
+        if self.view.borrow().admits(node) { Ok(()) } else { Err(Full) }
     }
 
     /// Hands a message to the link.
@@ -178,7 +168,7 @@ impl Cluster {
     pub(in crate::shell) fn tell_nodes(&self, news: &News) {
         let view = self.view();
         let message = wire::encode_news(Header { hops: 0, epoch: view.epoch }, news);
-        for member in view.members.iter().filter(|member| member.key != view.me) {
+        for member in view.others() {
             if self.send(member.key, message.clone()).is_err() {
                 tracing::warn!(node = member.lease.name, ?news, "a node could not be told");
             }
@@ -222,12 +212,7 @@ impl Cluster {
     fn set_peers(&self, view: &View) {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return };
-        let peers = view.members.iter().map(|member| Peer {
-            name: member.lease.name.clone(),
-            incarnation: member.lease.incarnation,
-            address: member.lease.link.clone(),
-        });
-        links.set_peers(peers.collect());
+        links.set_peers(view.peers());
     }
 
     /// Whether a node is linked.
@@ -255,8 +240,6 @@ impl Cluster {
     fn is_linked(&self, view: &View) -> bool {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let Some(links) = links.as_ref() else { return false };
-        let active = |state| state == NodeState::Active;
-        let others = view.members.iter().filter(|m| m.key != view.me && active(m.lease.state));
-        others.into_iter().all(|member| links.is_up(member.key))
+        view.is_linked(|node| links.is_up(node))
     }
 }
