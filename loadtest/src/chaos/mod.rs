@@ -116,13 +116,18 @@ pub fn chaos(
         let mut director = Director { control, ground: &mut ground };
         for group in groups {
             let outcome = director.group(&group);
-            outcomes.push(match outcome {
-                Ok(outcome) => outcome,
-                Err(e) => {
-                    Outcome { steps: group, figures: Vec::new(), violations: vec![e.to_string()] }
-                }
+            let broken = outcome.is_err();
+            let outcome = outcome.unwrap_or_else(|e| Outcome {
+                steps: group,
+                figures: Vec::new(),
+                violations: vec![e.to_string()],
             });
-            say_outcome(outcomes.last(), &mut say);
+            say_outcome(&outcome, &mut say);
+            outcomes.push(outcome);
+            if broken {
+                // What could not be done or mended would be blamed on the next fault.
+                break;
+            }
         }
     }
     let joined = running.join().map_err(|_| RunError::new("the load panicked"))?;
