@@ -271,6 +271,17 @@ impl Cluster {
         serde_json::from_str(&text).map_err(|e| fault("cluster status", &e))
     }
 
+    /// How many active members a node sees.
+    ///
+    /// # Errors
+    /// [`RunError`] when it gives no answer.
+    pub fn active(&self, n: usize) -> Result<usize, RunError> {
+        let status = self.status(n)?;
+        let nodes = status.get("nodes").and_then(serde_json::Value::as_array);
+        let active = |node: &&serde_json::Value| node.get("state") == Some(&"active".into());
+        Ok(nodes.map_or(0, |nodes| nodes.iter().filter(active).count()))
+    }
+
     /// Asks a node to leave in order and to end.
     ///
     /// # Errors

@@ -13,10 +13,15 @@ use tokio::sync::mpsc;
 /// Messages of one sender that may be due and not taken yet; beyond, the run counts an error.
 pub(crate) const QUEUE: usize = 1 << 16;
 
+/// Between two looks whether a rest is over.
+const RESTING: Duration = Duration::from_millis(5);
+
 /// A running pacer.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     stop: Arc<AtomicBool>,
+    /// While this is set nothing becomes due; what would have been is left out.
+    pub(crate) rest: Arc<AtomicBool>,
     /// How many messages it has told to be due.
     pub(crate) issued: Arc<AtomicU64>,
     /// How many it could not tell.
@@ -36,22 +41,32 @@ impl Pacer {
         let stop = Arc::new(AtomicBool::new(false));
         let (issued, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         shuffle(&mut senders, seed);
+        let rest = Arc::new(AtomicBool::new(false));
         let pacer = Self {
             stop: Arc::clone(&stop),
+            rest: Arc::clone(&rest),
             issued: Arc::clone(&issued),
             dropped: Arc::clone(&dropped),
         };
         thread::spawn(move || {
-            let start = Instant::now();
+            let mut start = Instant::now();
             let mut told: u64 = 0;
             while let Some(sender) = round(&senders, told) {
-                let due = start + Duration::from_nanos(told * 1_000_000_000 / u64::from(rate));
+                let after = Duration::from_nanos(told * 1_000_000_000 / u64::from(rate));
+                while rest.load(Ordering::SeqCst) && !stop.load(Ordering::Relaxed) {
+                    thread::sleep(RESTING);
+                    start = start.max(Instant::now().checked_sub(after).unwrap_or(start));
+                }
+                let due = start + after;
                 // Everything due is told without another look at the clock.
                 if let Some(wait) = due.checked_duration_since(Instant::now()) {
                     thread::sleep(wait);
                 }
                 if stop.load(Ordering::Relaxed) {
                     break;
+                }
+                if rest.load(Ordering::SeqCst) {
+                    continue;
                 }
                 let after = due.saturating_duration_since(origin).as_micros();
                 let due_us = origin_us + u64::try_from(after).unwrap_or(u64::MAX / 2);

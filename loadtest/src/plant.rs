@@ -1,6 +1,7 @@
 //! Faults planted into the harness's own receive path, to see that the oracle finds them.
 
-use crate::oracle::{Oracle, Value};
+use crate::history::Witness;
+use crate::oracle::{Event, Value};
 use clap::ValueEnum;
 
 /// Which fault.
@@ -18,7 +19,7 @@ pub enum Plant {
 #[derive(Debug)]
 pub(crate) struct Planted {
     fault: Option<Plant>,
-    held: Option<(usize, Value, u64)>,
+    held: Option<(u32, Value, u64)>,
 }
 
 impl Planted {
@@ -26,21 +27,22 @@ impl Planted {
         Self { fault, held: None }
     }
 
-    pub(crate) fn deliver(&mut self, oracle: &mut Oracle, reader: usize, value: Value, seq: u64) {
+    pub(crate) fn deliver(&mut self, oracle: &mut Witness, reader: u32, value: Value, seq: u64) {
+        let event = Event::Delivered { reader, value, seq };
         match self.fault.take() {
-            None => oracle.delivered(reader, value, seq),
+            None => _ = oracle.hear(&event),
             Some(Plant::Lose) => return,
             Some(Plant::Duplicate) => {
-                oracle.delivered(reader, value, seq);
-                oracle.delivered(reader, value, seq);
+                oracle.hear(&event);
+                oracle.hear(&event);
             }
             Some(Plant::Reorder) => {
                 self.held = Some((reader, value, seq));
                 return;
             }
         }
-        if let Some((held_by, value, seq)) = self.held.take_if(|held| held.0 == reader) {
-            oracle.delivered(held_by, value, seq);
+        if let Some((reader, value, seq)) = self.held.take_if(|held| held.0 == reader) {
+            oracle.hear(&Event::Delivered { reader, value, seq });
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// A latency distribution, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -98,6 +99,8 @@ pub struct Remarks {
     pub repeats: u64,
     /// Findings of the oracle and errors, in words.
     pub findings: Vec<String>,
+    /// Where the history was kept, if it was.
+    pub history: Option<PathBuf>,
 }
 
 impl Report {
@@ -170,6 +173,9 @@ impl Report {
             ),
         );
         remarks.findings.iter().for_each(|f| row("  found", f.clone()));
+        if let Some(history) = &remarks.history {
+            row("history", history.display().to_string());
+        }
         row("verdict", if self.clean() { "clean" } else { "NOT CLEAN" }.to_owned());
         t
     }

@@ -3,7 +3,11 @@
 use crate::accounts;
 use crate::body;
 use crate::cluster::{Cluster, Setup};
-use crate::pacer::{self, Pacer};
+use crate::control::Control;
+use crate::history::{Header, Witness};
+use crate::load::Load;
+use crate::oracle::Event;
+use crate::pacer;
 use crate::plant::Plant;
 use crate::process;
 use crate::procfs;
@@ -13,19 +17,22 @@ use crate::scenario::{Kind, MAX_SESSIONS, Scenario};
 use crate::session::Session;
 use crate::shared::{Phase, Role, Shared, State};
 use rookery_client::{Config, Driver, Login};
+use rookery_protocol::UserId;
+use rookery_protocol::limits::{DEFAULT_WINDOW_BYTES, MIN_WINDOW_BYTES};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::sleep;
 
 /// How often a phase looks whether it is over.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 /// Longest time for all sessions to connect and open their conversations.
-const SET_UP: Duration = Duration::from_secs(300);
+pub(crate) const SET_UP: Duration = Duration::from_secs(300);
 /// A server's memory is read after this pause, so that what just ended is given back.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -43,6 +50,9 @@ pub struct Options {
     /// Is told, many times a second, how many messages were acknowledged so far: for whoever has
     /// something to do to the server in the middle of a run.
     pub watcher: Option<Watcher>,
+    /// Where the history is kept; none: only that of a run that was not clean, in the directory
+    /// for temporary files.
+    pub history: Option<PathBuf>,
 }
 
 /// Why a run could not be carried out. It says nothing about the server's correctness.
@@ -68,6 +78,24 @@ impl std::error::Error for RunError {}
 /// # Errors
 /// [`RunError`] when it could not be carried out; what the server did wrong is in the report.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<(Report, Remarks), RunError> {
+    carry_out(scenario, options, None)
+}
+
+/// Runs an open loop for as long as a director has the control that it is given once the load
+/// goes on.
+pub(crate) fn run_directed(
+    scenario: &Scenario,
+    options: &Options,
+    director: Director,
+) -> Result<(Report, Remarks), RunError> {
+    carry_out(scenario, options, Some(director))
+}
+
+fn carry_out(
+    scenario: &Scenario,
+    options: &Options,
+    director: Option<Director>,
+) -> Result<(Report, Remarks), RunError> {
     let files = procfs::raise_open_files();
     let needed = scenario.sessions() + scenario.signing_up + (20_000 - MAX_SESSIONS) / 5;
     if (needed as u64) > files {
@@ -86,26 +114,31 @@ pub fn run(scenario: &Scenario, options: &Options) -> Result<(Report, Remarks), 
         Some(_) => None,
         None => Some(Setup::new(process::binary()?, options.spawn.max(1)).start()?),
     };
-    let outcome = runtime.block_on(Run::new(scenario, options, cluster.as_ref())?.carry_out());
+    let run = Run::new(scenario, options, cluster.as_ref(), director)?;
+    let outcome = runtime.block_on(run.carry_out());
     let ended = cluster.map_or(Ok(()), Cluster::end);
-    let (mut report, mut remarks) = outcome?;
+    let load = outcome?;
+    let mut state = run.shared.state();
     if let Err(e) = ended {
-        report.errors += 1;
-        remarks.findings.push(e.to_string());
+        state.error(|| e.to_string());
     }
-    Ok((report, remarks))
+    Ok(run.report(&mut state, &load))
 }
 
-struct Run {
-    shared: Arc<Shared>,
-    base: String,
-    store: Option<String>,
-    nodes: usize,
+/// Takes the control of a run.
+pub(crate) type Director = std::sync::mpsc::Sender<Control>;
+
+pub(crate) struct Run {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) base: String,
+    pub(crate) store: Option<String>,
+    pub(crate) nodes: usize,
     /// Processes of the server, as far as this run started them.
-    server: Vec<u32>,
-    progress: bool,
-    watcher: Option<Watcher>,
-    signed_up: Arc<AtomicUsize>,
+    pub(crate) server: Vec<u32>,
+    pub(crate) progress: bool,
+    pub(crate) watcher: Option<Watcher>,
+    pub(crate) director: Option<Director>,
+    pub(crate) signed_up: Arc<AtomicUsize>,
 }
 
 impl Run {
@@ -113,6 +146,7 @@ impl Run {
         scenario: &Scenario,
         options: &Options,
         cluster: Option<&Cluster>,
+        director: Option<Director>,
     ) -> Result<Self, RunError> {
         let base = match (cluster, &options.url) {
             (Some(cluster), _) => cluster.url(0),
@@ -123,7 +157,10 @@ impl Run {
             return Err(RunError::new("too many users"));
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let state = State::new(scenario, options.plant)?;
+        let header = Header { scenario: scenario.name.clone(), seed: options.seed };
+        let witness = Witness::new(&header, options.history.as_deref())
+            .map_err(|e| RunError::new(format!("the history can't be written: {e}")))?;
+        let state = State::new(scenario, options.plant, witness)?;
         let shared = Shared {
             state: Mutex::new(state),
             phase: watch::Sender::new(Phase::Connect),
@@ -140,11 +177,12 @@ impl Run {
             server: cluster.map(Cluster::pids).unwrap_or_default(),
             progress: std::io::stderr().is_terminal(),
             watcher: options.watcher.clone(),
+            director,
             signed_up: Arc::new(AtomicUsize::new(0)),
         })
     }
 
-    async fn carry_out(self) -> Result<(Report, Remarks), RunError> {
+    async fn carry_out(&self) -> Result<Load, RunError> {
         let ticker = self.progress.then(|| {
             tokio::spawn(progress::show(Arc::clone(&self.shared), Arc::clone(&self.signed_up)))
         });
@@ -163,7 +201,7 @@ impl Run {
         outcome
     }
 
-    async fn phases(&self) -> Result<(Report, Remarks), RunError> {
+    async fn phases(&self) -> Result<Load, RunError> {
         let s = &self.shared.scenario;
         let done = Arc::clone(&self.signed_up);
         let (seed, users) = (self.shared.seed, s.users());
@@ -179,17 +217,17 @@ impl Run {
         let connects_per_s = sessions as f64 / start.elapsed().as_secs_f64();
 
         self.converse().await?;
-        let load = self.load(dues, rss_before).await;
+        let mut load = self.load(dues, rss_before).await;
+        load.connects_per_s = connects_per_s;
         self.settle(load.pacer.as_ref()).await;
         self.audit().await;
 
         self.enter(Phase::Leave);
         let left = self.wait("leave", SET_UP, |st| st.left >= sessions).await;
-        let mut state = self.shared.state();
         if let Err(e) = left {
-            state.error(|| e.to_string());
+            self.shared.state().error(|| e.to_string());
         }
-        Ok(self.report(&mut state, &load, connects_per_s))
+        Ok(load)
     }
 
     /// Starts all sessions; returns the open loop's queues.
@@ -197,6 +235,8 @@ impl Run {
         let s = &self.shared.scenario;
         let config = |endpoints| Config {
             endpoints,
+            // Small, so that a device that stops reading fills it soon.
+            window_bytes: if s.social { MIN_WINDOW_BYTES } else { DEFAULT_WINDOW_BYTES },
             agent: concat!("rookery-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
             // A restarted node should be found again soon.
             backoff_base_ms: if s.storms > 0 { 10 } else { 100 },
@@ -212,6 +252,7 @@ impl Run {
         let mut configs: BTreeMap<Vec<String>, Arc<Config>> = BTreeMap::new();
         let connecting = Arc::new(Semaphore::new(s.connecting));
         let mut dues = Vec::new();
+        let all: Vec<UserId> = logins.iter().map(|login| login.user).collect();
         for (index, login) in logins.into_iter().enumerate() {
             let user = index / s.devices;
             let first = index.is_multiple_of(s.devices);
@@ -221,13 +262,16 @@ impl Run {
                 dues.push(sender);
                 receiver
             });
+            // The same device of the other user of the pair.
+            let partner = if even { index + s.devices } else { index - s.devices };
+            let users = (login.user, all.get(partner).copied().unwrap_or(login.user));
             let leads = (first && even).then(|| accounts::name(self.shared.seed, user + 1));
             let addresses = login.addresses();
             let fresh = || Arc::new(config(addresses.clone()));
             let config = Arc::clone(configs.entry(addresses.clone()).or_insert_with(fresh));
             let driver = Driver::new(config, login.access_token, None);
             let shared = Arc::clone(&self.shared);
-            let session = Session::new(shared, index, login.user, user / 2, leads, driver, queue);
+            let session = Session::new(shared, index, users, user / 2, leads, driver, queue);
             tokio::spawn(Box::new(session).run(Arc::clone(&connecting)));
         }
         dues
@@ -247,16 +291,14 @@ impl Run {
             let opened = std::mem::take(&mut state.opened);
             for (pair, found) in opened.iter().enumerate() {
                 let Some((conversation, base)) = *found else { continue };
-                let log = state.oracle.conversation(base);
+                let Some(log) = state.oracle.hear(&Event::Conversation { base }) else { continue };
                 for device in 0..2 * s.devices {
                     let sends = device.is_multiple_of(s.devices) && (device == 0 || !s.one_way);
-                    let role = Role {
-                        conversation,
-                        log,
-                        reader: state.oracle.reader(log),
-                        lane: sends.then(|| state.oracle.lane(log)),
-                        base,
-                    };
+                    let reader = Event::Reader { conversation: log, base };
+                    let Some(reader) = state.oracle.hear(&reader) else { continue };
+                    let lane = Event::Lane { conversation: log };
+                    let lane = if sends { state.oracle.hear(&lane) } else { None };
+                    let role = Role { conversation, log, reader, lane, base };
                     if let Some(at) = state.roles.get_mut(pair * 2 * s.devices + device) {
                         *at = Some(role);
                     }
@@ -267,105 +309,11 @@ impl Run {
         self.wait("arm", SET_UP, |st| st.armed >= sessions).await
     }
 
-    /// The load itself; returns what was seen of the processes meanwhile.
-    async fn load(&self, dues: Vec<mpsc::Sender<u64>>, rss_before: Option<u64>) -> Load {
-        let s = &self.shared.scenario;
-        let (server_cpu, client_cpu) = self.cpu();
-        let mut load = Load { rss_before, ..Load::default() };
-        if s.kind == Kind::Idle {
-            self.enter(Phase::Hold);
-            sleep(Duration::from_secs_f64(s.duration_s)).await;
-            load.rss = procfs::rss_bytes(&self.server);
-            load.duration_s = s.duration_s;
-            load.resumes_per_s = self.storms().await;
-            self.shared.state().measure.from_us = self.shared.now_us();
-            self.enter(Phase::Run);
-            let expected = self.expected_probes();
-            // What does not come in time is found when the run settles.
-            let settle = Duration::from_secs_f64(s.settle_s);
-            drop(self.wait("probe", settle, |st| st.acknowledged >= expected).await);
-        } else {
-            let shared = &self.shared;
-            self.enter(Phase::Run);
-            load.pacer = (s.kind == Kind::Pairs)
-                .then(|| Pacer::start(dues, s.rate, shared.seed, shared.origin, shared.origin_us));
-            sleep(Duration::from_secs_f64(s.warmup_s)).await;
-            let start = Instant::now();
-            self.shared.state().measure.from_us = self.shared.now_us();
-            sleep(Duration::from_secs_f64(s.duration_s)).await;
-            let enough = |st: &State| st.measure.acknowledged >= s.at_least;
-            if s.kind == Kind::Saturate {
-                let more = Duration::from_secs_f64(s.duration_s * 9.0);
-                drop(self.wait("saturate", more, enough).await);
-            }
-            self.shared.state().measure.until_us = self.shared.now_us();
-            load.duration_s = start.elapsed().as_secs_f64();
-            load.rss = procfs::rss_bytes(&self.server);
-        }
-        let (server_now, client_now) = self.cpu();
-        let spent = |a: Option<f64>, b: Option<f64>| Some(b? - a?);
-        load.server_cpu = spent(server_cpu, server_now);
-        load.client_cpu = spent(client_cpu, client_now);
-        load
-    }
-
-    /// Lets all sessions lose their connections and come back; how many did so a second.
-    async fn storms(&self) -> Option<f64> {
-        let (sessions, storms) = (self.shared.scenario.sessions(), self.shared.scenario.storms);
-        let start = Instant::now();
-        for storm in 1..=storms {
-            self.enter(Phase::Storm);
-            let back = self.wait("resume", SET_UP, |st| st.resumed >= sessions * storm).await;
-            if let Err(e) = back {
-                self.shared.state().error(|| e.to_string());
-            }
-        }
-        let count = (sessions * storms) as f64;
-        (storms > 0).then(|| count / start.elapsed().as_secs_f64())
-    }
-
-    /// Waits until everything under way was answered and everybody was given everything.
-    async fn settle(&self, pacer: Option<&Pacer>) {
-        let longest = Duration::from_secs_f64(self.shared.scenario.settle_s);
-        if let Some(pacer) = pacer {
-            pacer.stop();
-        }
-        self.enter(Phase::Drain);
-        let issued = || pacer.map_or(0, |p| p.issued.load(Ordering::SeqCst));
-        let answered =
-            self.wait("answers", longest, |st| st.under_way == 0 && st.taken == issued()).await;
-        let caught_up =
-            self.wait("deliveries", longest, |st| st.oracle.readers_behind() == 0).await;
-        let mut state = self.shared.state();
-        if answered.is_err() {
-            let open = state.under_way + issued() - state.taken;
-            state.error(|| format!("{open} sends have no answer"));
-        }
-        if caught_up.is_err() {
-            let behind = state.oracle.readers_behind();
-            state.error(|| format!("{behind} devices were not given everything"));
-        }
-        let dropped = pacer.map_or(0, |p| p.dropped.load(Ordering::SeqCst));
-        if dropped > 0 {
-            state.error(|| format!("{dropped} due messages found a full queue"));
-        }
-    }
-
-    /// Reads every history back.
-    async fn audit(&self) {
-        let talking = self.shared.scenario.talking_pairs();
-        self.enter(Phase::Audit);
-        if self.wait("audit", SET_UP, |st| st.audited >= talking).await.is_err() {
-            let mut state = self.shared.state();
-            let audited = state.audited;
-            state.error(|| format!("{audited} of {talking} histories were read back"));
-        }
-    }
-
-    fn report(&self, state: &mut State, load: &Load, connects_per_s: f64) -> (Report, Remarks) {
+    fn report(&self, state: &mut State, load: &Load) -> (Report, Remarks) {
         let s = &self.shared.scenario;
         let sessions = s.sessions();
-        let verdict = std::mem::take(&mut state.oracle).finish();
+        let (verdict, history) = state.oracle.finish();
+        let counts = verdict.counts;
         let per_s = |n: u64| n as f64 / load.duration_s.max(1e-9);
         let growth = load.rss.zip(load.rss_before).map(|(now, before)| now.saturating_sub(before));
         let report = Report {
@@ -377,14 +325,14 @@ impl Run {
             sessions,
             acknowledged: state.measure.acknowledged,
             delivered: state.measure.delivered,
-            lost: verdict.counts.lost,
-            duplicated: verdict.counts.duplicated,
-            reordered: verdict.counts.reordered,
-            gaps: verdict.counts.gaps,
-            errors: state.errors,
+            lost: counts.lost,
+            duplicated: counts.duplicated,
+            reordered: counts.reordered,
+            gaps: counts.gaps,
+            errors: counts.failed + counts.marks + counts.diverged,
             acknowledged_per_s: per_s(state.measure.acknowledged),
             deliveries_per_s: per_s(state.measure.delivered),
-            connects_per_s,
+            connects_per_s: load.connects_per_s,
             resumes_per_s: load.resumes_per_s,
             send_ack_ms: state.measure.send_ack_ms(),
             deliver_ms: state.measure.deliver_ms(),
@@ -397,8 +345,6 @@ impl Run {
             },
             client: Client { cpu_s: load.client_cpu },
         };
-        let mut findings = verdict.findings;
-        findings.append(&mut state.notes);
         let stats = state.stats;
         let remarks = Remarks {
             reconnects: stats.connects.saturating_sub(sessions as u64),
@@ -407,26 +353,17 @@ impl Run {
             refusals: stats.refusals,
             filled: stats.gaps,
             repeats: stats.repeats,
-            findings,
+            findings: verdict.findings,
+            history,
         };
         (report, remarks)
     }
 
-    fn expected_probes(&self) -> u64 {
-        let s = &self.shared.scenario;
-        let senders = s.talking_pairs() * if s.one_way { 1 } else { 2 };
-        (senders * s.probes) as u64
-    }
-
-    fn cpu(&self) -> (Option<f64>, Option<f64>) {
-        (procfs::cpu_s(&self.server), procfs::cpu_s(&[std::process::id()]))
-    }
-
-    fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.shared.phase.send_replace(phase);
     }
 
-    async fn wait(
+    pub(crate) async fn wait(
         &self,
         what: &str,
         longest: Duration,
@@ -440,26 +377,14 @@ impl Run {
             if start.elapsed() > longest {
                 let state = self.shared.state();
                 return Err(RunError::new(format!(
-                    "{what}: not over after {} s ({} of {} sessions connected; {})",
+                    "{what}: not over after {} s ({} of {} sessions connected; {:?})",
                     longest.as_secs(),
                     state.synced,
                     self.shared.scenario.sessions(),
-                    state.notes.join("; ")
+                    state.oracle.oracle().breach()
                 )));
             }
             sleep(LOOK).await;
         }
     }
-}
-
-/// What was seen while the load ran.
-#[derive(Debug, Default)]
-struct Load {
-    pacer: Option<Pacer>,
-    duration_s: f64,
-    resumes_per_s: Option<f64>,
-    rss_before: Option<u64>,
-    rss: Option<u64>,
-    server_cpu: Option<f64>,
-    client_cpu: Option<f64>,
 }

@@ -52,6 +52,10 @@ pub struct Scenario {
     /// `idle`: how many of the pairs send probes.
     #[serde(default = "hundred")]
     pub probe_pairs: usize,
+    /// Devices mark what they were given as read, and watch the partner's presence; the oracle is
+    /// told of both. Not for a measurement: it doubles what the server has to do.
+    #[serde(default)]
+    pub social: bool,
     /// `idle`: how often after the hold all sessions lose their connections at once and resume.
     #[serde(default)]
     pub storms: usize,
@@ -187,6 +191,7 @@ mod tests {
     #[test]
     fn the_scenarios_that_come_with_the_harness_are_valid() {
         for text in [
+            include_str!("../scenarios/chaos.toml"),
             include_str!("../scenarios/idle.toml"),
             include_str!("../scenarios/pairs.toml"),
             include_str!("../scenarios/saturate.toml"),

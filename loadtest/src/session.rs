@@ -1,7 +1,7 @@
 //! One device of the run: its connection, what it sends, and what it tells the oracle.
 
 use crate::body;
-use crate::oracle::Value;
+use crate::oracle::{Course, Event as Seen, Value};
 use crate::scenario::Kind;
 use crate::shared::{Phase, Role, Shared, State};
 use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
@@ -41,6 +41,8 @@ pub(crate) struct Session {
     /// Index of the device among all.
     pub(crate) index: usize,
     pub(crate) user: UserId,
+    /// The other one of its pair.
+    pub(crate) partner: UserId,
     /// Whom to open the pair's conversation with; only for the device that does.
     pub(crate) leads: Option<String>,
     /// Index of its pair.
@@ -50,8 +52,13 @@ pub(crate) struct Session {
     pub(crate) dues: Option<mpsc::Receiver<u64>>,
     phase: Phase,
     synced: bool,
+    pub(crate) up: bool,
+    /// A `history` of [`Phase::Peek`] without an answer.
+    pub(crate) peeking: bool,
+    /// A `describe` without an answer.
+    pub(crate) describing: bool,
+    pub(crate) role: Option<Role>,
     storm: Storm,
-    role: Option<Role>,
     next_number: u32,
     under_way: VecDeque<UnderWay>,
 }
@@ -60,7 +67,7 @@ impl Session {
     pub(crate) fn new(
         shared: Arc<Shared>,
         index: usize,
-        user: UserId,
+        (user, partner): (UserId, UserId),
         pair: usize,
         leads: Option<String>,
         driver: Driver,
@@ -70,12 +77,16 @@ impl Session {
             shared,
             index,
             user,
+            partner,
             leads,
             pair,
             driver,
             dues,
             phase: Phase::Connect,
             synced: false,
+            up: false,
+            peeking: false,
+            describing: false,
             storm: Storm::Calm,
             role: None,
             next_number: 0,
@@ -92,7 +103,7 @@ impl Session {
             let room = self.driver.pending_sends() < MAX_HANDED;
             tokio::select! {
                 biased;
-                event = self.driver.next() => match event {
+                event = self.driver.drive(!self.stalls()) => match event {
                     Some(event) => self.events(event),
                     None => break,
                 },
@@ -126,6 +137,11 @@ impl Session {
         sum.refusals += stats.refusals;
     }
 
+    /// Whether it must not read now.
+    fn stalls(&self) -> bool {
+        self.phase == Phase::Slow && self.may_stall()
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let shared = Arc::clone(&self.shared);
@@ -142,8 +158,23 @@ impl Session {
                 self.role = state.roles.get(self.index).copied().flatten();
                 if let Some(role) = self.role {
                     self.driver.track(role.conversation, role.base);
+                    if shared.scenario.social {
+                        self.join(&mut state, role);
+                    }
                 }
                 state.armed += 1;
+            }
+            Phase::Cut => {
+                self.driver.interrupt();
+                state.up -= usize::from(std::mem::take(&mut self.up));
+                state.cut += 1;
+            }
+            Phase::Rest(_) if shared.scenario.social => {
+                if let Some(role) = self.role {
+                    let head = self.driver.head(role.conversation).unwrap_or(role.base);
+                    self.mark(&mut state, role, head);
+                    self.describe(&mut state, role);
+                }
             }
             Phase::Storm => self.storm = Storm::Due,
             Phase::Run => {
@@ -154,6 +185,12 @@ impl Session {
                 };
                 let now_us = shared.now_us();
                 (0..first).for_each(|_| self.send(&mut state, now_us));
+            }
+            Phase::Peek(_) if self.leads.is_some() => {
+                if let Some(role) = self.role {
+                    let (id, newest) = (role.conversation, Direction::Before);
+                    self.peeking |= self.driver.history(id, 0, newest, 1).is_ok();
+                }
             }
             Phase::Audit if self.leads.is_some() => {
                 if let Some(role) = self.role {
@@ -177,6 +214,9 @@ impl Session {
     }
 
     fn event(&mut self, state: &mut State, event: Event, now_us: u64) {
+        if self.aside(state, &event) {
+            return;
+        }
         match event {
             Event::Message { conversation, entry } => {
                 self.message(state, conversation, &entry, now_us);
@@ -207,14 +247,19 @@ impl Session {
             }
             Event::SendFailed { client_msg_id, refusal, .. } => {
                 state.error(|| format!("device {}: send failed: {refusal}", self.index));
+                if let Some(episode) = &mut state.measure.episode {
+                    episode.failed += 1;
+                }
                 self.take_under_way(state, client_msg_id);
                 self.next_in_loop(state, now_us);
             }
             Event::Missing { from, to, .. } => {
                 if let Some(role) = self.role {
-                    state.oracle.missing(role.reader, from, to);
+                    state.oracle.hear(&Seen::Missing { reader: role.reader, from, to });
                 }
             }
+            // Marks are refused like that, and told again.
+            Event::ServerError(refusal) if refusal.retryable && self.shared.scenario.social => {}
             Event::ServerError(refusal) => {
                 state.error(|| format!("device {}: {refusal}", self.index));
             }
@@ -239,7 +284,13 @@ impl Session {
         let (_, _, due_us) = body::read_id(entry.client_msg_id);
         state.planted.deliver(&mut state.oracle, role.reader, value, entry.seq);
         state.measure.delivered(due_us, now_us);
+        if let Some(episode) = state.measure.episode.as_mut().filter(|_| !self.may_stall()) {
+            episode.delivered(due_us, now_us);
+        }
         state.delivered += 1;
+        if self.shared.scenario.social {
+            self.mark(state, role, entry.seq);
+        }
     }
 
     fn sent(&mut self, state: &mut State, sent: Sent, now_us: u64) {
@@ -256,12 +307,14 @@ impl Session {
             }
         };
         if let Some(under_way) = answered {
-            state.oracle.acknowledged(value, sent.seq, under_way.floor, sent.course);
-            state.measure.acknowledged(due_us, now_us);
+            let (seq, floor, course) = (sent.seq, under_way.floor, course(sent.course));
+            state.oracle.hear(&Seen::Acknowledged { value, seq, floor, course });
+            state.measure.acknowledged(lane, due_us, now_us);
             state.acknowledged += 1;
         }
         if sent.placed {
-            state.oracle.delivered(role.reader, value, sent.seq);
+            let (reader, seq) = (role.reader, sent.seq);
+            state.oracle.hear(&Seen::Delivered { reader, value, seq });
         }
         if sent.answer {
             self.next_in_loop(state, now_us);
@@ -320,7 +373,7 @@ impl Session {
         if let Err(e) = self.driver.send(message) {
             return state.error(|| format!("device {}: send: {e}", self.index));
         }
-        let floor = state.oracle.floor(lane);
+        let floor = state.oracle.oracle().floor(lane);
         self.under_way.push_back(UnderWay { number, hash, floor });
         state.under_way += 1;
     }
@@ -336,12 +389,22 @@ impl Session {
     fn page(&mut self, state: &mut State, page: HistoryPage) {
         let Some(role) = self.role else { return };
         for entry in &page.entries {
-            state.oracle.read_back(role.log, body::entry_value(entry), entry.seq);
+            let (conversation, value) = (role.log, body::entry_value(entry));
+            state.oracle.hear(&Seen::ReadBack { conversation, value, seq: entry.seq });
         }
         match page.entries.last() {
             Some(last) if page.more => self.ask_history(state, role, last.seq),
             _ => state.audited += 1,
         }
+    }
+}
+
+/// What the client library says of a send's course, in the oracle's words.
+fn course(course: rookery_client::Course) -> Course {
+    match course {
+        rookery_client::Course::Straight => Course::Straight,
+        rookery_client::Course::Repeated => Course::Repeated,
+        rookery_client::Course::Refused => Course::Refused,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the sessions of a run share: the phase, the oracle, the measurements.
 
+use crate::history::Witness;
 use crate::measure::Measure;
-use crate::oracle::Oracle;
+use crate::oracle::Event;
 use crate::plant::{Plant, Planted};
 use crate::run::RunError;
 use crate::scenario::Scenario;
@@ -11,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Most errors kept in words.
-const MAX_NOTES: usize = 20;
+/// Most bytes of an error's words.
+const MAX_WORDS: usize = 1_000;
 
 /// What all sessions do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub(crate) enum Phase {
     Storm,
     /// Messages are sent.
     Run,
+    /// One of ten devices does not read.
+    Slow,
+    /// All connections are dropped.
+    Cut,
+    /// Marks are told again, and all marks asked for, once for each number.
+    Rest(u32),
+    /// A page of each history is read, once for each number.
+    Peek(u32),
     /// What is under way ends.
     Drain,
     /// The histories are read back.
@@ -42,8 +51,8 @@ pub(crate) enum Phase {
 pub(crate) struct Role {
     pub(crate) conversation: ConversationId,
     /// The conversation's index at the oracle.
-    pub(crate) log: usize,
-    pub(crate) reader: usize,
+    pub(crate) log: u32,
+    pub(crate) reader: u32,
     /// Only devices that send have one.
     pub(crate) lane: Option<u32>,
     /// Newest seq before the run.
@@ -53,7 +62,7 @@ pub(crate) struct Role {
 /// What the sessions tell and the run watches.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) oracle: Oracle,
+    pub(crate) oracle: Witness,
     pub(crate) measure: Measure,
     pub(crate) planted: Planted,
     pub(crate) synced: usize,
@@ -62,6 +71,14 @@ pub(crate) struct State {
     /// By device.
     pub(crate) roles: Vec<Option<Role>>,
     pub(crate) armed: usize,
+    /// Sessions that are connected now; those that came to be, and those of them that resumed.
+    pub(crate) up: usize,
+    pub(crate) connects: u64,
+    pub(crate) resumes: u64,
+    /// Sessions that carried out [`Phase::Cut`].
+    pub(crate) cut: usize,
+    /// Histories read for [`Phase::Peek`].
+    pub(crate) peeked: usize,
     /// Sessions that came back, over all storms.
     pub(crate) resumed: usize,
     /// Sends without an answer.
@@ -74,20 +91,28 @@ pub(crate) struct State {
     pub(crate) audited: usize,
     pub(crate) left: usize,
     pub(crate) errors: u64,
-    pub(crate) notes: Vec<String>,
     pub(crate) stats: Stats,
 }
 
 impl State {
-    pub(crate) fn new(scenario: &Scenario, plant: Option<Plant>) -> Result<Self, RunError> {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        plant: Option<Plant>,
+        oracle: Witness,
+    ) -> Result<Self, RunError> {
         Ok(Self {
-            oracle: Oracle::new(),
+            oracle,
             measure: Measure::new()?,
             planted: Planted::new(plant),
             synced: 0,
             opened: vec![None; scenario.pairs],
             roles: vec![None; scenario.sessions()],
             armed: 0,
+            up: 0,
+            connects: 0,
+            resumes: 0,
+            cut: 0,
+            peeked: 0,
             resumed: 0,
             under_way: 0,
             taken: 0,
@@ -96,16 +121,17 @@ impl State {
             audited: 0,
             left: 0,
             errors: 0,
-            notes: Vec::new(),
             stats: Stats::default(),
         })
     }
 
+    /// Something failed for good; the oracle is told.
     pub(crate) fn error(&mut self, words: impl FnOnce() -> String) {
         self.errors += 1;
-        if self.notes.len() < MAX_NOTES {
-            self.notes.push(words());
-        }
+        let mut words = words();
+        // What a peer says may be long.
+        words.truncate(words.floor_char_boundary(MAX_WORDS));
+        self.oracle.hear(&Event::Failed { words });
     }
 }
 

@@ -21,6 +21,8 @@ fn run_with(directory: &std::path::Path, nodes: &str, more: &[&str]) -> Output {
     let file = directory.join("scenario.toml");
     std::fs::write(&file, SCENARIO).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rookery-loadtest"))
+        // The node was built by the test; with this it would be built once more.
+        .env_remove("CARGO")
         .arg("run")
         .arg(&file)
         .args(["--spawn", nodes, "--json"])

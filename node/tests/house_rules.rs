@@ -51,6 +51,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("actors/src/", &["actors/src/shell", "actors/src/plant.rs"]),
     ("clients/rust/src/core", &[]),
     ("loadtest/src/oracle", &[]),
+    ("loadtest/src/chaos/schedule.rs", &[]),
 ];
 
 /// What pure code never names: runtimes, clocks, engines. Time and randomness are passed in.

@@ -40,6 +40,17 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// The server could not take a send for the moment; the client repeats it by itself.
+    SendDelayed {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Which message.
+        client_msg_id: ClientMsgId,
+        /// Why.
+        refusal: Refusal,
+        /// Milliseconds from this attempt to its refusal.
+        waited_ms: u64,
+    },
     /// Entries the server can't give any more: the history has a hole here.
     Missing {
         /// Which conversation.

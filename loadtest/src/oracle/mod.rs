@@ -1,38 +1,59 @@
-//! The oracle: PURE. It hears what was acknowledged, what each device was given, and what the
-//! server's history says at the end, and finds every way in which the three disagree.
+//! The oracle: PURE. It hears what was acknowledged, what each device was given and shown, and what
+//! the server's history says at the end, and finds every way in which they disagree.
 //!
-//! Checked (safety):
+//! Checked at each step (safety):
 //! - nothing acknowledged is missing from the history or from any device: `lost`;
 //! - no message stands at two places, no device is given a place twice: `duplicated`;
 //! - one value for each (conversation, seq), whoever tells of it: a second one counts as `lost`,
 //!   for one of the two messages is not where somebody was told it is;
 //! - each device sees rising seqs; a sender's messages stand in the order they were sent, as far
 //!   as the sender may expect it (see [`Oracle::acknowledged`]): `reordered`;
-//! - places are dense, in the history and at each device: `gaps`.
+//! - places are dense, in the history and at each device: `gaps`;
+//! - marks that a device is shown never go back: `marks`.
+//!
+//! Checked at [`Event::Settled`] and at the end (convergence): every device holds everything, thus
+//! the same (`lost`), and sees every mark and everybody's presence as they are: `diverged`.
 //!
 //! A message is known by its lane (one sending device in one conversation) and its number there,
 //! both carried in its id, and by a hash of its content: 8 bytes a place and 8 bytes a number.
+//!
+//! # How to use it
+//! Every [`Event`] goes to [`Oracle::hear`] in the order in which it was seen; the methods of the
+//! same names say what each means. [`Oracle::breach`] is the first finding so far: a simulation
+//! looks at it after each step. [`Oracle::unsettled`] says what still has to come before `Settled`
+//! may be told; [`Oracle::finish`] is the verdict. Nothing here reads a clock or a file, and the
+//! same events give the same verdict: the load test keeps them (`history.rs`), a simulation need
+//! not. In short:
+//!
+//! ```
+//! use rookery_loadtest::oracle::{Course, Event, Oracle, Value};
+//!
+//! let mut oracle = Oracle::new();
+//! let conversation = oracle.conversation(0);
+//! let (lane, reader) = (oracle.lane(conversation), oracle.reader(conversation));
+//! let value = Value { lane, number: 0, hash: 42 };
+//! let floor = oracle.floor(lane);
+//! oracle.hear(&Event::Acknowledged { value, seq: 1, floor, course: Course::Straight });
+//! assert!(oracle.unsettled().is_some());
+//! oracle.hear(&Event::Delivered { reader, value, seq: 1 });
+//! assert_eq!((oracle.unsettled(), oracle.breach()), (None, None));
+//! oracle.hear(&Event::Settled);
+//! oracle.hear(&Event::ReadBack { conversation, value, seq: 1 });
+//! assert!(oracle.finish().clean());
+//! ```
 
+mod event;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod views;
 
+pub use event::{Course, Event, Mark, Value};
 use reader::{Given, Reader};
-use rookery_client::Course;
+use views::Views;
 
 /// How many findings are kept in words; the counters count all.
 const MAX_FINDINGS: usize = 20;
-
-/// Which message: the `number`th of a lane, counted from 0, and what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Value {
-    /// Which sending device.
-    pub lane: u32,
-    /// Which of its messages.
-    pub number: u32,
-    /// Hash of id, sender and body.
-    pub hash: u64,
-}
 
 /// The counts that must all be 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +66,12 @@ pub struct Counts {
     pub reordered: u64,
     /// Places jumped over.
     pub gaps: u64,
+    /// Marks that went back.
+    pub marks: u64,
+    /// Devices that saw a mark or somebody's presence otherwise than it was when all was at rest.
+    pub diverged: u64,
+    /// Faults that the oracle was told of.
+    pub failed: u64,
 }
 
 /// What was found.
@@ -98,7 +125,7 @@ impl Placed {
 
 #[derive(Debug)]
 struct Lane {
-    conversation: usize,
+    conversation: u32,
     placed: Vec<Placed>,
     /// Newest acknowledged seq.
     newest: u64,
@@ -110,6 +137,7 @@ pub struct Oracle {
     logs: Vec<Log>,
     lanes: Vec<Lane>,
     readers: Vec<Reader>,
+    views: Views,
     /// The server refused a send for a while, somewhere.
     refusals: bool,
     found: Verdict,
@@ -122,26 +150,59 @@ impl Oracle {
         Self::default()
     }
 
-    /// A conversation whose newest seq is `base` before the run; returns its index.
-    pub fn conversation(&mut self, base: u64) -> usize {
+    /// Hears what somebody saw; the number of what the event made, if it made something. What names
+    /// a conversation, a lane or a reader that was not made counts as a fault.
+    pub fn hear(&mut self, event: &Event) -> Option<u32> {
+        match *event {
+            Event::Conversation { base } => return Some(self.conversation(base)),
+            Event::Lane { conversation } => return Some(self.lane(conversation)),
+            Event::Reader { conversation, base } => {
+                return Some(self.reader_from(conversation, base));
+            }
+            Event::Acknowledged { value, seq, floor, course } => {
+                self.acknowledged(value, seq, floor, course);
+            }
+            Event::Delivered { reader, value, seq } => self.delivered(reader, value, seq),
+            Event::Missing { reader, from, to } => self.missing(reader, from, to),
+            Event::ReadBack { conversation, value, seq } => {
+                self.read_back(conversation, value, seq)
+            }
+            Event::Marked { conversation, user, mark, seq } => {
+                self.views.marked(conversation, user, mark, seq);
+            }
+            Event::Shown { reader, user, mark, seq } => self.shown(reader, user, mark, seq),
+            Event::Online { user, online } => self.views.online(user, online),
+            Event::Seen { reader, user, online } => self.views.seen(reader, user, online),
+            Event::Settled => self.settled(),
+            Event::Failed { ref words } => self.find(Fault::Failed, || words.clone()),
+            Event::End { .. } => {}
+        }
+        None
+    }
+
+    /// A conversation whose newest seq is `base` before the run; returns its number.
+    pub fn conversation(&mut self, base: u64) -> u32 {
         self.logs.push(Log { base, values: Vec::new(), head: base, read_back: None });
-        self.logs.len() - 1
+        number(self.logs.len() - 1)
     }
 
     /// A device that sends into a conversation; returns its lane.
-    ///
-    /// # Panics
-    /// After 2^32 lanes.
-    pub fn lane(&mut self, conversation: usize) -> u32 {
+    pub fn lane(&mut self, conversation: u32) -> u32 {
         self.lanes.push(Lane { conversation, placed: Vec::new(), newest: 0 });
-        u32::try_from(self.lanes.len() - 1).unwrap_or(u32::MAX)
+        number(self.lanes.len() - 1)
     }
 
-    /// A device that is given what is said in a conversation; returns its index.
-    pub fn reader(&mut self, conversation: usize) -> usize {
-        let base = self.logs.get(conversation).map_or(0, |l| l.base);
+    /// A device that is given what is said in a conversation from the run's start on; returns its
+    /// number.
+    pub fn reader(&mut self, conversation: u32) -> u32 {
+        let base = self.logs.get(conversation as usize).map_or(0, |l| l.base);
+        self.reader_from(conversation, base)
+    }
+
+    /// [`Oracle::reader`] of one that holds everything up to `base` already.
+    pub fn reader_from(&mut self, conversation: u32, base: u64) -> u32 {
         self.readers.push(Reader::new(conversation, base));
-        self.readers.len() - 1
+        number(self.readers.len() - 1)
     }
 
     /// The newest acknowledged seq of a lane: what a send made now must stand behind.
@@ -168,7 +229,7 @@ impl Oracle {
             Course::Refused => REFUSED,
         };
         self.place(conversation, value, seq, ACKNOWLEDGED | flag);
-        if let Some(log) = self.logs.get_mut(conversation) {
+        if let Some(log) = self.logs.get_mut(conversation as usize) {
             log.head = log.head.max(seq);
         }
         if seq <= floor {
@@ -180,8 +241,10 @@ impl Oracle {
 
     /// A device was given a message. Own sends count as given when they are acknowledged in the
     /// stream's order.
-    pub fn delivered(&mut self, reader: usize, value: Value, seq: u64) {
-        let Some(at) = self.readers.get_mut(reader) else { return };
+    pub fn delivered(&mut self, reader: u32, value: Value, seq: u64) {
+        let Some(at) = self.readers.get_mut(reader as usize) else {
+            return self.find(Fault::Lost, || format!("no reader {reader} was made"));
+        };
         let conversation = at.conversation;
         match at.give(seq) {
             Given::InOrder => {}
@@ -204,14 +267,16 @@ impl Oracle {
     }
 
     /// The server told a device that it can't give these places any more.
-    pub fn missing(&mut self, reader: usize, from: u64, to: u64) {
+    pub fn missing(&mut self, reader: u32, from: u64, to: u64) {
         self.found.counts.gaps += to.saturating_sub(from) + 1;
         self.note(|| format!("reader {reader} was told that {from} to {to} are missing"));
     }
 
     /// The history of a conversation holds this value at `seq`; called by rising seq.
-    pub fn read_back(&mut self, conversation: usize, value: Value, seq: u64) {
-        let Some(log) = self.logs.get_mut(conversation) else { return };
+    pub fn read_back(&mut self, conversation: u32, value: Value, seq: u64) {
+        let Some(log) = self.logs.get_mut(conversation as usize) else {
+            return self.find(Fault::Lost, || format!("no conversation {conversation} was made"));
+        };
         let next = log.read_back.unwrap_or(log.base) + 1;
         log.read_back = Some(seq);
         log.head = log.head.max(seq);
@@ -229,8 +294,52 @@ impl Oracle {
     /// How many devices were not given everything that was acknowledged.
     #[must_use]
     pub fn readers_behind(&self) -> usize {
-        let head = |r: &Reader| self.logs.get(r.conversation).map_or(0, |l| l.head);
-        self.readers.iter().filter(|r| r.last < head(r)).count()
+        self.readers.iter().filter(|r| r.last < self.head(r)).count()
+    }
+
+    /// Something that is not yet as it must be when all is at rest: a device that lacks something,
+    /// or does not see marks and presence as they are.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<String> {
+        self.readers.iter().enumerate().find_map(|(at, r)| {
+            let head = self.head(r);
+            if r.last < head {
+                return Some(format!("reader {at} holds {} of {head}", r.last));
+            }
+            self.views.behind(r.conversation, number(at)).map(|why| format!("reader {at}: {why}"))
+        })
+    }
+
+    /// The first finding so far.
+    #[must_use]
+    pub fn breach(&self) -> Option<&str> {
+        self.found.findings.first().map(String::as_str)
+    }
+
+    /// All is at rest: what does not hold now counts.
+    pub fn settled(&mut self) {
+        for at in 0..self.readers.len() {
+            let Some(reader) = self.readers.get(at) else { continue };
+            let (last, head) = (reader.last, self.head(reader));
+            if let Some(why) = self.views.behind(reader.conversation, number(at)) {
+                self.find(Fault::Diverged, || format!("at rest, reader {at}: {why}"));
+            }
+            if last < head {
+                self.find(Fault::Lost, || format!("at rest, reader {at} holds {last} of {head}"));
+            }
+        }
+    }
+
+    /// A device was shown somebody's mark.
+    pub fn shown(&mut self, reader: u32, user: u32, mark: Mark, seq: u64) {
+        if self.readers.get(reader as usize).is_none() {
+            return self.find(Fault::Marks, || format!("no reader {reader} was made"));
+        }
+        if let Some(before) = self.views.shown(reader, user, mark, seq) {
+            self.find(Fault::Marks, || {
+                format!("reader {reader}: {mark:?} of user {user} went from {before} to {seq}")
+            });
+        }
     }
 
     /// The verdict, after everything was told. Conversations with anything in them must have been
@@ -247,8 +356,12 @@ impl Oracle {
             }
         }
         for (at, reader) in self.readers.iter().enumerate() {
-            let head = self.logs.get(reader.conversation).map_or(0, |l| l.head);
+            let head = self.logs.get(reader.conversation as usize).map_or(0, |l| l.head);
             let lacking = head.saturating_sub(reader.last) + reader.lacking();
+            if let Some(why) = self.views.behind(reader.conversation, number(at)) {
+                self.found.counts.diverged += 1;
+                note(&mut self.found, || format!("at the end, reader {at}: {why}"));
+            }
             if lacking > 0 {
                 self.found.counts.lost += lacking;
                 note(&mut self.found, || {
@@ -276,8 +389,8 @@ impl Oracle {
     }
 
     /// A witness says that `value` stands at `seq`: nobody may have said otherwise.
-    fn place(&mut self, conversation: usize, value: Value, seq: u64, flags: u64) {
-        let Some(log) = self.logs.get_mut(conversation) else { return };
+    fn place(&mut self, conversation: u32, value: Value, seq: u64, flags: u64) {
+        let Some(log) = self.logs.get_mut(conversation as usize) else { return };
         let Some(at) = seq.checked_sub(log.base + 1).and_then(|at| usize::try_from(at).ok()) else {
             return self.find(Fault::Duplicated, || format!("{value:?} at {seq}, before the run"));
         };
@@ -310,12 +423,19 @@ impl Oracle {
         }
     }
 
+    fn head(&self, reader: &Reader) -> u64 {
+        self.logs.get(reader.conversation as usize).map_or(0, |log| log.head)
+    }
+
     fn find(&mut self, fault: Fault, words: impl FnOnce() -> String) {
         let counts = &mut self.found.counts;
         *match fault {
             Fault::Lost => &mut counts.lost,
             Fault::Duplicated => &mut counts.duplicated,
             Fault::Reordered => &mut counts.reordered,
+            Fault::Marks => &mut counts.marks,
+            Fault::Diverged => &mut counts.diverged,
+            Fault::Failed => &mut counts.failed,
         } += 1;
         self.note(words);
     }
@@ -329,6 +449,13 @@ enum Fault {
     Lost,
     Duplicated,
     Reordered,
+    Marks,
+    Diverged,
+    Failed,
+}
+
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 fn note(found: &mut Verdict, words: impl FnOnce() -> String) {

@@ -21,7 +21,7 @@ pub(super) enum Given {
 /// A device's view of a conversation.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) conversation: usize,
+    pub(super) conversation: u32,
     /// Greatest seq given.
     pub(super) last: u64,
     missing: BTreeSet<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(conversation: usize, base: u64) -> Self {
+    pub(super) fn new(conversation: u32, base: u64) -> Self {
         Self { conversation, last: base, missing: BTreeSet::new(), untold: 0 }
     }
 

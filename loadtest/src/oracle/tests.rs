@@ -26,7 +26,7 @@ impl Rig {
     }
 
     /// One message, acknowledged and given to the readers named.
-    fn message(&mut self, lane: u32, readers: &[usize]) -> (Value, u64) {
+    fn message(&mut self, lane: u32, readers: &[u32]) -> (Value, u64) {
         let number = &mut self.sent[lane as usize];
         let value = value(lane, *number);
         *number += 1;
@@ -162,6 +162,65 @@ fn messages_under_way_together_keep_their_order_unless_one_was_refused() {
         }
         rig.read_back(&[(value(0, 1), 1), (value(0, 0), 2)]);
         assert_eq!(rig.counts(), Counts { reordered, ..Counts::default() });
+    }
+}
+
+#[test]
+fn what_is_missing_at_rest_is_told_before_and_counts_after() {
+    let mut rig = Rig::new();
+    let first = rig.message(0, &[0]);
+    assert!(rig.oracle.unsettled().unwrap().contains("reader 1 holds 0 of 1"));
+    assert_eq!(rig.oracle.breach(), None);
+    rig.oracle.settled();
+    assert!(rig.oracle.breach().unwrap().contains("at rest"));
+    rig.read_back(&[first]);
+    assert!(rig.counts().lost > 0);
+}
+
+#[test]
+fn marks_never_go_back_and_are_the_same_for_all_at_rest() {
+    let mut rig = Rig::new();
+    let mark = Mark::Read;
+    let marked = |user, seq| Event::Marked { conversation: 0, user, mark, seq };
+    rig.message(0, &[0, 1]);
+    rig.message(0, &[0, 1]);
+    rig.oracle.hear(&marked(1, 2));
+    rig.oracle.shown(0, 1, mark, 1);
+    assert!(rig.oracle.unsettled().unwrap().contains("at 1, it is at 2"));
+    rig.oracle.shown(0, 1, mark, 2);
+    assert_eq!(rig.oracle.unsettled(), None);
+    rig.oracle.settled();
+    assert_eq!(rig.oracle.breach(), None);
+    rig.oracle.shown(0, 1, mark, 1);
+    assert!(rig.oracle.breach().unwrap().contains("went from 2 to 1"));
+    assert_eq!(rig.counts().marks, 1);
+}
+
+#[test]
+fn presence_that_is_shown_otherwise_than_it_is_at_rest_diverges() {
+    let mut rig = Rig::new();
+    rig.oracle.hear(&Event::Online { user: 1, online: true });
+    rig.oracle.hear(&Event::Seen { reader: 0, user: 1, online: false });
+    assert!(rig.oracle.unsettled().unwrap().contains("online: false"));
+    rig.oracle.hear(&Event::Seen { reader: 0, user: 1, online: true });
+    assert_eq!(rig.oracle.unsettled(), None);
+    rig.oracle.hear(&Event::Online { user: 1, online: false });
+    rig.oracle.settled();
+    assert_eq!(rig.counts().diverged, 2, "at rest, and at the end");
+}
+
+#[test]
+fn a_number_that_nobody_made_is_a_fault_and_no_panic() {
+    let value = value(9, 0);
+    for event in [
+        Event::Acknowledged { value, seq: 1, floor: 0, course: Course::Straight },
+        Event::Delivered { reader: 9, value, seq: 1 },
+        Event::ReadBack { conversation: 9, value, seq: 1 },
+        Event::Shown { reader: 9, user: 0, mark: Mark::Read, seq: 1 },
+    ] {
+        let mut oracle = Oracle::new();
+        oracle.hear(&event);
+        assert!(oracle.breach().is_some(), "{event:?}");
     }
 }
 

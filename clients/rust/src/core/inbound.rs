@@ -325,7 +325,15 @@ impl Core {
         if refusal.retryable {
             self.stats.refusals += 1;
             let until = self.pause(now, self.sends.attempts(request), &refusal);
-            return self.sends.refused(request, until);
+            if let Some((pending, since)) = self.sends.refused(request, until) {
+                self.events.push_back(Event::SendDelayed {
+                    conversation: pending.conversation(),
+                    client_msg_id: pending.client_msg_id(),
+                    refusal,
+                    waited_ms: now.saturating_sub(since),
+                });
+            }
+            return;
         }
         if let Some(pending) = self.sends.failed(request) {
             self.events.push_back(Event::SendFailed {

@@ -135,16 +135,17 @@ impl Sends {
         self.find_attempt(request).and_then(|at| self.queue.get(at)).map_or(0, |p| p.attempts)
     }
 
-    /// The attempt was refused; another one at `until`.
-    pub(super) fn refused(&mut self, request: u32, until: Millis) {
-        let Some(pending) = self.find_attempt(request).and_then(|at| self.queue.get_mut(at)) else {
-            return;
-        };
+    /// The attempt was refused; another one at `until`. Which send it was, and since when it was
+    /// on the wire.
+    pub(super) fn refused(&mut self, request: u32, until: Millis) -> Option<(&Pending, Millis)> {
+        let pending = self.find_attempt(request).and_then(|at| self.queue.get_mut(at))?;
+        let State::InFlight { since } = pending.state else { return None };
         pending.state = State::Waiting { until };
         pending.refused = true;
         self.in_flight -= 1;
         self.next_retry = if self.waiting == 0 { until } else { self.next_retry.min(until) };
         self.waiting += 1;
+        Some((pending, since))
     }
 
     /// The connection is gone: everything without an answer goes again, in the same order.

@@ -200,6 +200,22 @@ fn a_refused_send_waits_and_holds_back_later_ones_of_its_conversation() {
 }
 
 #[test]
+fn a_send_refused_for_the_moment_is_told_with_the_time_that_took() {
+    let mut rig = Rig::up();
+    rig.send(1);
+    let first = rig.sends();
+    rig.wait(70);
+    rig.say(ErrorCode::Busy.frame(first[0].2, "").into());
+    let events = rig.events();
+    assert!(
+        matches!(events.as_slice(), [Event::SendDelayed { client_msg_id, waited_ms: 70, refusal, .. }]
+            if *client_msg_id == id(1) && refusal.is(ErrorCode::Busy)),
+        "{events:?}"
+    );
+    assert_eq!(rig.core.pending_sends(), 1);
+}
+
+#[test]
 fn without_pipelining_nothing_overtakes_a_send_whatever_becomes_of_it() {
     let mut rig = Rig::with(false).synced();
     for n in 1..=3 {

@@ -1,0 +1,118 @@
+//! What devices tell and see of each other beside messages: marks and presence; and which devices
+//! stop reading when they are told to.
+
+use crate::oracle::{Event, Mark};
+use crate::session::Session;
+use crate::shared::{Role, State};
+use rookery_client::Reply;
+use rookery_protocol::{MarkKind, Status, UserId};
+
+/// One of this many devices stops reading, if it does not send.
+const STALLING: usize = 10;
+
+impl Session {
+    /// Takes an event that is beside the messages; whether it was one.
+    pub(crate) fn aside(&mut self, state: &mut State, event: &rookery_client::Event) -> bool {
+        use rookery_client::Event as Told;
+        match event {
+            Told::Connected(connected) => {
+                state.up += usize::from(!std::mem::replace(&mut self.up, true));
+                state.connects += 1;
+                state.resumes += u64::from(connected.resumed);
+                // A storm counts it too.
+                return false;
+            }
+            Told::Disconnected { .. } => state.up -= usize::from(std::mem::take(&mut self.up)),
+            Told::SendDelayed { waited_ms, .. } => {
+                if let Some(episode) = &mut state.measure.episode {
+                    episode.refused(*waited_ms);
+                }
+            }
+            Told::Receipt(r) => self.shown(state, r.user, r.kind, r.seq),
+            Told::Presence(p) => self.seen(state, p.user, p.status == Status::Online),
+            Told::Reply { result: Ok(Reply::Conversation(c)), .. } if self.describing => {
+                self.describing = false;
+                for member in &c.info.members {
+                    self.shown(state, member.user, MarkKind::Delivered, member.delivered);
+                    self.shown(state, member.user, MarkKind::Read, member.read);
+                }
+            }
+            Told::Reply { result: Err(_), .. } if self.describing => self.describing = false,
+            Told::Reply { result: Ok(Reply::History(_)), .. } if self.peeking => {
+                self.peeking = false;
+                state.peeked += 1;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether this device is one of those that stop reading in `Phase::Slow`. One that sends is
+    /// not: its own answers would wait too.
+    pub(crate) fn may_stall(&self) -> bool {
+        self.index % STALLING == STALLING - 1 && self.role.is_none_or(|role| role.lane.is_none())
+    }
+
+    /// The device begins to watch its partner, and its user is online. What was said before this
+    /// run counts as read.
+    pub(crate) fn join(&mut self, state: &mut State, role: Role) {
+        let user = self.number(self.user);
+        state.oracle.hear(&Event::Online { user, online: true });
+        if let Err(e) = self.driver.watch(vec![self.partner]) {
+            state.error(|| format!("device {}: watch: {e}", self.index));
+        }
+        if role.base > 0 {
+            self.mark(state, role, role.base);
+        }
+    }
+
+    /// Moves the user's marks.
+    pub(crate) fn mark(&mut self, state: &mut State, role: Role, seq: u64) {
+        let user = self.number(self.user);
+        for mark in [Mark::Delivered, Mark::Read] {
+            state.oracle.hear(&Event::Marked { conversation: role.log, user, mark, seq });
+        }
+        // A read mark implies the other. The queue is full only while nothing is connected: marks
+        // are told again at the next rest.
+        self.driver.mark(role.conversation, MarkKind::Read, seq).ok();
+    }
+
+    /// Asks for the marks of all members.
+    pub(crate) fn describe(&mut self, state: &mut State, role: Role) {
+        if self.describing {
+            return;
+        }
+        match self.driver.describe(role.conversation) {
+            Ok(_) => self.describing = true,
+            Err(e) => state.error(|| format!("device {}: describe: {e}", self.index)),
+        }
+    }
+
+    /// The device was shown a mark.
+    pub(crate) fn shown(&self, state: &mut State, user: UserId, kind: MarkKind, seq: u64) {
+        if let (Some(role), true) = (self.role, self.shared.scenario.social) {
+            let mark = match kind {
+                MarkKind::Delivered => Mark::Delivered,
+                MarkKind::Read => Mark::Read,
+                _ => return,
+            };
+            let (reader, user) = (role.reader, self.number(user));
+            state.oracle.hear(&Event::Shown { reader, user, mark, seq });
+        }
+    }
+
+    /// The device was shown somebody's presence.
+    pub(crate) fn seen(&self, state: &mut State, user: UserId, online: bool) {
+        if let (Some(role), true) = (self.role, self.shared.scenario.social) {
+            let (reader, user) = (role.reader, self.number(user));
+            state.oracle.hear(&Event::Seen { reader, user, online });
+        }
+    }
+
+    /// The oracle's number of one of the pair.
+    fn number(&self, user: UserId) -> u32 {
+        let own = self.index / self.shared.scenario.devices;
+        let number = if user == self.user { own } else { own ^ 1 };
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+}
