@@ -4,6 +4,7 @@ use crate::body;
 use crate::oracle::{Course, Event as Seen, Value};
 use crate::scenario::Kind;
 use crate::shared::{Phase, Role, Shared, State};
+use crate::social::Sight;
 use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
 use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
 use rookery_protocol::server::HistoryPage;
@@ -57,6 +58,7 @@ pub(crate) struct Session {
     pub(crate) peeking: bool,
     /// A `describe` without an answer.
     pub(crate) describing: bool,
+    pub(crate) sight: Sight,
     pub(crate) role: Option<Role>,
     storm: Storm,
     next_number: u32,
@@ -87,6 +89,7 @@ impl Session {
             up: false,
             peeking: false,
             describing: false,
+            sight: Sight::default(),
             storm: Storm::Calm,
             role: None,
             next_number: 0,

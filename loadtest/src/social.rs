@@ -6,9 +6,41 @@ use crate::session::Session;
 use crate::shared::{Role, State};
 use rookery_client::Reply;
 use rookery_protocol::{MarkKind, Status, UserId};
+use std::collections::BTreeMap;
 
 /// One of this many devices stops reading, if it does not send.
 const STALLING: usize = 10;
+
+/// Marks that a device shows. Of a receipt and what it holds a client takes the greater: one that
+/// comes late is no mark that went back. An answer that is behind what was shown before the question
+/// was asked is one.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    shown: BTreeMap<(UserId, Mark), u64>,
+    /// What was shown when the device asked for the marks of all.
+    asked: BTreeMap<(UserId, Mark), u64>,
+}
+
+impl Sight {
+    fn ask(&mut self) {
+        self.asked.clone_from(&self.shown);
+    }
+
+    /// What a receipt changes.
+    fn receipt(&mut self, user: UserId, mark: Mark, seq: u64) -> Option<u64> {
+        let shown = self.shown.entry((user, mark)).or_default();
+        (seq > *shown).then(|| {
+            *shown = seq;
+            seq
+        })
+    }
+
+    /// What an answer changes, or the mark of it that went back.
+    fn answer(&mut self, user: UserId, mark: Mark, seq: u64) -> Option<u64> {
+        let asked = self.asked.get(&(user, mark)).copied().unwrap_or_default();
+        if seq < asked { Some(seq) } else { self.receipt(user, mark, seq) }
+    }
+}
 
 impl Session {
     /// Takes an event that is beside the messages; whether it was one.
@@ -28,13 +60,21 @@ impl Session {
                     episode.refused(*waited_ms);
                 }
             }
-            Told::Receipt(r) => self.shown(state, r.user, r.kind, r.seq),
+            Told::Receipt(r) => {
+                if let Some(mark) = known(r.kind) {
+                    let shown = self.sight.receipt(r.user, mark, r.seq);
+                    self.shown(state, r.user, mark, shown);
+                }
+            }
             Told::Presence(p) => self.seen(state, p.user, p.status == Status::Online),
             Told::Reply { result: Ok(Reply::Conversation(c)), .. } if self.describing => {
                 self.describing = false;
                 for member in &c.info.members {
-                    self.shown(state, member.user, MarkKind::Delivered, member.delivered);
-                    self.shown(state, member.user, MarkKind::Read, member.read);
+                    let marks = [(Mark::Delivered, member.delivered), (Mark::Read, member.read)];
+                    for (mark, seq) in marks {
+                        let shown = self.sight.answer(member.user, mark, seq);
+                        self.shown(state, member.user, mark, shown);
+                    }
                 }
             }
             Told::Reply { result: Err(_), .. } if self.describing => self.describing = false,
@@ -83,19 +123,17 @@ impl Session {
             return;
         }
         match self.driver.describe(role.conversation) {
-            Ok(_) => self.describing = true,
+            Ok(_) => {
+                self.describing = true;
+                self.sight.ask();
+            }
             Err(e) => state.error(|| format!("device {}: describe: {e}", self.index)),
         }
     }
 
-    /// The device was shown a mark.
-    pub(crate) fn shown(&self, state: &mut State, user: UserId, kind: MarkKind, seq: u64) {
-        if let (Some(role), true) = (self.role, self.shared.scenario.social) {
-            let mark = match kind {
-                MarkKind::Delivered => Mark::Delivered,
-                MarkKind::Read => Mark::Read,
-                _ => return,
-            };
+    /// The device shows another mark now, if it does.
+    fn shown(&self, state: &mut State, user: UserId, mark: Mark, seq: Option<u64>) {
+        if let (Some(role), Some(seq), true) = (self.role, seq, self.shared.scenario.social) {
             let (reader, user) = (role.reader, self.number(user));
             state.oracle.hear(&Event::Shown { reader, user, mark, seq });
         }
@@ -114,5 +152,30 @@ impl Session {
         let own = self.index / self.shared.scenario.devices;
         let number = if user == self.user { own } else { own ^ 1 };
         u32::try_from(number).unwrap_or(u32::MAX)
+    }
+}
+
+fn known(kind: MarkKind) -> Option<Mark> {
+    match kind {
+        MarkKind::Delivered => Some(Mark::Delivered),
+        MarkKind::Read => Some(Mark::Read),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_receipt_is_passed_over_and_an_answer_behind_what_was_shown_is_not() {
+        let (mut sight, user, mark) = (Sight::default(), UserId(1), Mark::Read);
+        assert_eq!(sight.receipt(user, mark, 5), Some(5));
+        assert_eq!(sight.receipt(user, mark, 4), None);
+        sight.ask();
+        assert_eq!(sight.receipt(user, mark, 7), Some(7));
+        assert_eq!(sight.answer(user, mark, 6), None, "read before the receipt was sent");
+        assert_eq!(sight.answer(user, mark, 4), Some(4), "behind what was shown before it asked");
+        assert_eq!(sight.answer(user, mark, 9), Some(9));
     }
 }
