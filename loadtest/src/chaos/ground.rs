@@ -18,6 +18,9 @@ use tempfile::TempDir;
 const DISK_BYTES: u64 = 192 << 20;
 /// Bytes written at a time to fill it.
 const PIECE: usize = 1 << 16;
+/// In a network of its own the load does not come from this machine, and all of it signs up from one
+/// address.
+const ATTEMPTS: (&str, &str) = ("ROOKERY_LIMITS_ATTEMPTS_BURST", "100000");
 /// Longest wait for strace to hold the store's threads.
 const ATTACH: Duration = Duration::from_secs(5);
 /// Between two looks at another process.
@@ -52,7 +55,8 @@ impl Ground {
     /// A cluster on which all of these faults can be done.
     pub(super) fn start(nodes: usize, faults: &[Fault]) -> Result<Self, RunError> {
         let fault = |what: &str, e: &dyn std::fmt::Display| RunError::new(format!("{what}: {e}"));
-        let mut setup = Setup::new(process::binary()?, nodes);
+        let (attempts, many) = ATTEMPTS;
+        let mut setup = Setup::new(process::binary()?, nodes).with(attempts, many);
         let has = |wanted: &[Fault]| faults.iter().any(|fault| wanted.contains(fault));
         let disk = has(&[Fault::DiskFull]).then(SmallDisk::mount).transpose();
         let disk = disk.map_err(|e| fault("a small disk", &e))?;
