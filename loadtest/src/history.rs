@@ -287,7 +287,8 @@ mod tests {
             events.push(Event::Seen { reader: user, user: 1 - user, online: true });
         }
         let value = |seq: u64| {
-            let (lane, number) = ((seq % 2) as u32, ((seq - 1) / 2) as u32);
+            let place = u32::try_from(seq).unwrap();
+            let (lane, number) = (place % 2, (place - 1) / 2);
             Value { lane, number, hash: seq * 1_000_003 }
         };
         let (conversation, course, mark) = (0, Course::Straight, Mark::Read);

@@ -130,7 +130,8 @@ impl State {
         self.errors += 1;
         let mut words = words();
         // What a peer says may be long.
-        words.truncate(words.floor_char_boundary(MAX_WORDS));
+        let end = (0..=MAX_WORDS).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
+        words.truncate(end);
         self.oracle.hear(&Event::Failed { words });
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::oracle::{Event, Mark};
 use crate::session::Session;
-use crate::shared::{Role, State};
+use crate::shared::{Phase, Role, State};
 use rookery_client::Reply;
 use rookery_protocol::{MarkKind, Status, UserId};
 use std::collections::BTreeMap;
@@ -139,8 +139,12 @@ impl Session {
         }
     }
 
-    /// The device was shown somebody's presence.
+    /// The device was shown somebody's presence. That others leave at the run's end before this
+    /// device does is nothing to judge.
     pub(crate) fn seen(&self, state: &mut State, user: UserId, online: bool) {
+        if *self.shared.phase.borrow() == Phase::Leave {
+            return;
+        }
         if let (Some(role), true) = (self.role, self.shared.scenario.social) {
             let (reader, user) = (role.reader, self.number(user));
             state.oracle.hear(&Event::Seen { reader, user, online });

@@ -76,7 +76,7 @@ fn a_message_dropped_from_a_kept_history_or_doubled_or_swapped_is_found() {
         check(&path).status.code()
     };
     assert_eq!(mutated(&|_| {}), Some(0));
-    let (first, last) = (given(3).nth(10).unwrap(), given(3).last().unwrap());
+    let (first, last) = (given(3).nth(10).unwrap(), given(3).next_back().unwrap());
     for at in [first, last, read[0], read[read.len() / 2]] {
         assert_eq!(mutated(&|events| drop(events.remove(at))), Some(1), "dropped {at}");
         let double = |events: &mut Vec<Event>| events.insert(at, events[at].clone());

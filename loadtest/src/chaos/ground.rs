@@ -22,7 +22,7 @@ const PIECE: usize = 1 << 16;
 /// address.
 const ATTEMPTS: (&str, &str) = ("ROOKERY_LIMITS_ATTEMPTS_BURST", "100000");
 /// Longest wait for strace to hold the store's threads.
-const ATTACH: Duration = Duration::from_secs(5);
+const ATTACH: Duration = Duration::from_secs(20);
 /// Between two looks at another process.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -31,12 +31,7 @@ pub(super) fn unavailable(fault: Fault) -> Option<String> {
     match fault {
         Fault::Partition | Fault::OneWay => netns::unavailable(),
         Fault::DiskFull => SmallDisk::mount().err(),
-        Fault::SyncError => {
-            let mut strace = Command::new("strace");
-            let found = strace.arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-            (!found.is_ok_and(|status| status.success()))
-                .then(|| "strace is not installed".to_owned())
-        }
+        Fault::SyncError => may_trace().err(),
         _ => None,
     }
 }
@@ -178,6 +173,18 @@ fn fail_syncs(pid: u32) -> Result<Tampering, RunError> {
         std::thread::sleep(LOOK);
     }
     Err(RunError::new("strace does not come to hold the store"))
+}
+
+/// Whether strace is here and may hold a process that it did not start.
+fn may_trace() -> Result<(), String> {
+    let mut other = Command::new("sleep");
+    let other = other.arg("60").stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let mut other = other.map_err(|e| format!("sleep: {e}"))?;
+    let traced = fail_syncs(other.id()).map(drop).map_err(|e| e.to_string());
+    // It may have been killed together with strace.
+    other.kill().ok();
+    other.wait().ok();
+    traced
 }
 
 /// Whether every thread of a process is traced.
