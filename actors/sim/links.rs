@@ -296,6 +296,8 @@ impl World {
         }
         let well = self.healed_us.is_some();
         if !well && self.rng.chance(self.config.hint_drop) {
+            // That hints are missing may be what is lost: the link has told it all the same.
+            self.ledger.confessed(from, own);
             return self.note(|| format!("a message from {from} to node {at} is lost"));
         }
         if !well && self.rng.chance(self.config.hint_double) {
