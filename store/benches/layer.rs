@@ -16,15 +16,15 @@
     reason = "a benchmark that fails stops"
 )]
 
-#[path = "work/mod.rs"]
-mod work;
+#[path = "shapes/mod.rs"]
+mod shapes;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use rookery_protocol::UserId;
 use rookery_store::{Op, Plan, Stamp, Version};
+use shapes::{Conversation, SHAPES, fill, history_page, stores, submit, sync};
 use tempfile::TempDir;
-use work::{Conversation, SHAPES, fill, history_page, stores, submit, sync};
 
 /// Bare fjall that writes what plans would.
 struct Bare {

@@ -10,15 +10,15 @@
 //!
 //! The difference of the two counts of instructions ("Collected"), by the difference of the numbers,
 //! is what one operation takes, without start and end. The work is a shape of
-//! `benches/work/mod.rs`, `history page` or `sync`; the engine `memory` or `embedded`. `plan alone`
+//! `benches/shapes/mod.rs`, `history page` or `sync`; the engine `memory` or `embedded`. `plan alone`
 //! builds the plans of the first shape and commits nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails stops")]
 
-#[path = "../benches/work/mod.rs"]
-mod work;
+#[path = "../benches/shapes/mod.rs"]
+mod shapes;
 
+use shapes::{SHAPES, fill, history_page, stores, submit, sync};
 use std::hint::black_box;
-use work::{SHAPES, fill, history_page, stores, submit, sync};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
