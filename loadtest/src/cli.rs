@@ -71,10 +71,6 @@ enum Command {
         /// Let faults hold for up to a minute.
         #[arg(long)]
         long: bool,
-        /// Do two faults at a time. What is measured then is told but not demanded; nothing may be
-        /// lost, doubled or reordered all the same.
-        #[arg(long)]
-        overlap: bool,
         /// Write the report there.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -123,11 +119,11 @@ pub fn main() -> ExitCode {
             let options = Options { url, spawn, seed, plant, watcher: None, history };
             carry_out(&scenario, &options, json.as_deref())
         }
-        Command::Chaos { scenario, spawn, seed, faults, rounds, long, overlap, json, history } => {
+        Command::Chaos { scenario, spawn, seed, faults, rounds, long, json, history } => {
             let all = || Fault::value_variants().to_vec();
             let faults = if faults.is_empty() { all() } else { faults };
             let nodes = usize::from(spawn);
-            let options = ChaosOptions { nodes, seed, faults, rounds, long, overlap, history };
+            let options = ChaosOptions { nodes, seed, faults, rounds, long, history };
             wreak(&scenario, &options, json.as_deref())
         }
         Command::Check { history } => check(&history),

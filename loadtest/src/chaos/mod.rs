@@ -63,8 +63,6 @@ pub struct ChaosOptions {
     pub rounds: u32,
     /// Faults hold up to a minute.
     pub long: bool,
-    /// Two faults at a time; what is measured then is only told.
-    pub overlap: bool,
     /// See [`Options::history`].
     pub history: Option<PathBuf>,
 }
@@ -92,13 +90,10 @@ pub fn chaos(
         }
         None => true,
     });
-    let ChaosOptions { nodes, seed, rounds, long, overlap, .. } = *options;
-    let groups = schedule(seed, &faults, nodes, rounds, long, overlap);
+    let ChaosOptions { nodes, seed, rounds, long, .. } = *options;
+    let steps = schedule(seed, &faults, nodes, rounds, long);
     say(&format!("schedule of seed {seed}:"));
-    for group in &groups {
-        let steps: Vec<String> = group.iter().map(Step::to_string).collect();
-        say(&format!("  {}", steps.join(" + ")));
-    }
+    steps.iter().for_each(|step| say(&format!("  {step}")));
     let mut ground = Ground::start(nodes, &faults)?;
     let (give, given) = mpsc::channel();
     let run_options = Options {
@@ -113,11 +108,11 @@ pub fn chaos(
     // Without a control the run failed before its load; it says why below.
     if let Ok(control) = given.recv() {
         let mut director = Director { control, ground: &mut ground };
-        for group in groups {
-            let outcome = director.group(&group);
+        for step in steps {
+            let outcome = director.step(step);
             let broken = outcome.is_err();
             let outcome = outcome.unwrap_or_else(|e| Outcome {
-                steps: group,
+                step,
                 figures: Vec::new(),
                 violations: vec![e.to_string()],
             });
@@ -143,12 +138,11 @@ pub fn chaos(
 }
 
 fn say_outcome(outcome: &Outcome, say: &mut impl FnMut(&str)) {
-    let steps: Vec<String> = outcome.steps.iter().map(Step::to_string).collect();
-    say(&format!("{}: {}", steps.join(" + "), if outcome.good() { "good" } else { "NOT GOOD" }));
+    say(&format!("{}: {}", outcome.step, if outcome.good() { "good" } else { "NOT GOOD" }));
     outcome.violations.iter().for_each(|violation| say(&format!("  {violation}")));
 }
 
-/// Does one group of faults after the other.
+/// Does one fault after the other.
 struct Director<'a> {
     control: Control,
     ground: &'a mut Ground,
@@ -162,21 +156,17 @@ struct Seen {
 }
 
 impl Director<'_> {
-    fn group(&mut self, group: &[Step]) -> Result<Outcome, RunError> {
-        let before = self.before(group)?;
+    fn step(&mut self, step: Step) -> Result<Outcome, RunError> {
+        let before = self.before(step)?;
         self.control.begin()?;
         let mut seen = Seen::default();
         let connects = self.control.connects();
-        for step in group {
-            self.ground.inject(*step)?;
-            self.hold(*step, &mut seen);
+        self.ground.inject(step)?;
+        self.hold(step, &mut seen);
+        if step.fault == Fault::SlowReader {
+            self.control.enter(Phase::Run);
         }
-        for step in group {
-            if step.fault == Fault::SlowReader {
-                self.control.enter(Phase::Run);
-            }
-            self.ground.heal(*step)?;
-        }
+        self.ground.heal(step)?;
         self.control.healed();
         let healed = Instant::now();
         thread::sleep(STEADY);
@@ -191,28 +181,22 @@ impl Director<'_> {
             seen.violations.push(format!("the oracle: {breach}"));
         }
         if let Some(episode) = &episode {
-            for step in group {
-                figures(*step, episode, before.as_deref(), &mut seen);
-            }
+            figures(step, episode, before.as_deref(), &mut seen);
             seen.figures.push(told("refused for good", episode.failed as f64, "", Some(0.0)));
         }
-        if group.iter().any(|step| step.fault == Fault::ReconnectStorm) {
+        if step.fault == Fault::ReconnectStorm {
             let resumed = self.control.connects().1 - connects.1;
             seen.figures.push(told("sessions resumed", resumed as f64, "", None));
         }
         seen.figures.push(told("converged", converged, "s", Some(CONVERGED_S)));
-        if group.len() > 1 {
-            // What is demanded is demanded of one fault alone.
-            seen.figures.iter_mut().for_each(|figure| figure.at_most = None);
-        }
-        Ok(Outcome { steps: group.to_vec(), figures: seen.figures, violations: seen.violations })
+        Ok(Outcome { step, figures: seen.figures, violations: seen.violations })
     }
 
     /// Load without a fault; for slow readers as long as these will be, to compare with.
-    fn before(&mut self, group: &[Step]) -> Result<Option<Box<Episode>>, RunError> {
-        let slow = group.iter().find(|step| step.fault == Fault::SlowReader);
+    fn before(&mut self, step: Step) -> Result<Option<Box<Episode>>, RunError> {
         self.control.begin()?;
-        thread::sleep(slow.map_or(STEADY, |step| Duration::from_millis(step.hold_ms)));
+        let slow = step.fault == Fault::SlowReader;
+        thread::sleep(if slow { Duration::from_millis(step.hold_ms) } else { STEADY });
         Ok(self.control.end())
     }
 

@@ -27,11 +27,11 @@ impl Figure {
     }
 }
 
-/// What became of one group of steps.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
     /// What was done.
-    pub steps: Vec<Step>,
+    pub step: Step,
     /// What was measured.
     pub figures: Vec<Figure>,
     /// What was wrong, figures aside.
@@ -83,8 +83,7 @@ impl ChaosReport {
         // Writing into a String can't fail.
         writeln!(t, "\n{:<46}{:<34}{:>12}{:>12}", "fault", "figure", "measured", "demanded").ok();
         for outcome in &self.outcomes {
-            let steps: Vec<String> = outcome.steps.iter().map(Step::to_string).collect();
-            let mut name = steps.join(" + ");
+            let mut name = outcome.step.to_string();
             for figure in &outcome.figures {
                 let demanded =
                     figure.at_most.map_or("-".to_owned(), |m| format!("{m} {}", figure.unit));

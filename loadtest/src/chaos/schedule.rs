@@ -85,17 +85,9 @@ fn hold(fault: Fault, long: bool) -> (u64, u64) {
 }
 
 /// Draws the steps of `rounds` rounds over `nodes` nodes: in each round every fault of the list
-/// once, in an order of its own. Steps of one group happen together: one alone, or two of them
-/// with `overlap`.
+/// once, in an order of its own.
 #[must_use]
-pub fn schedule(
-    seed: u64,
-    faults: &[Fault],
-    nodes: usize,
-    rounds: u32,
-    long: bool,
-    overlap: bool,
-) -> Vec<Vec<Step>> {
+pub fn schedule(seed: u64, faults: &[Fault], nodes: usize, rounds: u32, long: bool) -> Vec<Step> {
     let mut state = seed;
     let mut below = |n: u64| splitmix(&mut state).checked_rem(n).unwrap_or(0);
     let mut steps = Vec::new();
@@ -118,7 +110,7 @@ pub fn schedule(
             steps.push(Step { fault, node, hold_ms });
         }
     }
-    steps.chunks(if overlap { 2 } else { 1 }).map(<[Step]>::to_vec).collect()
+    steps
 }
 
 #[cfg(test)]
@@ -129,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_schedule_and_another_one_another() {
-        let draw = |seed| schedule(seed, &FAULTS, 3, 3, false, false);
+        let draw = |seed| schedule(seed, &FAULTS, 3, 3, false);
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
     }
@@ -137,7 +129,7 @@ mod tests {
     #[test]
     fn each_round_has_each_fault_once_within_its_bounds() {
         for seed in 0..50 {
-            let steps = schedule(seed, &FAULTS, 3, 2, true, true).concat();
+            let steps = schedule(seed, &FAULTS, 3, 2, true);
             for round in steps.chunks(4) {
                 for fault in FAULTS {
                     assert_eq!(round.iter().filter(|step| step.fault == fault).count(), 1);
@@ -150,11 +142,5 @@ mod tests {
                 assert_eq!(step.node.is_none(), step.fault == Fault::StoreDown);
             }
         }
-    }
-
-    #[test]
-    fn steps_overlap_by_twos_when_asked_to() {
-        let groups = schedule(1, &FAULTS[..3], 3, 1, false, true);
-        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     }
 }
