@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::world::{Deliver, Event, Task, Then, World};
-use rookery_store::{Outcome, Plan};
+use rookery_store::{Op, Outcome, Plan};
 use std::future::Future;
 
 impl World {
@@ -89,7 +89,11 @@ impl World {
             }
             return Outcome::Unresolved;
         }
-        if !well && (self.store_full || self.rng.chance(store_busy)) {
+        // A refused write of marks is made up for by the next mark: many must be refused for the last
+        // one to be among them.
+        let of_marks = plan.ops.iter().all(|op| matches!(op, Op::ByteMax { .. }));
+        let busy = if of_marks { 6 * store_busy } else { store_busy };
+        if !well && (self.store_full || self.rng.chance(busy)) {
             return Outcome::Busy;
         }
         if !well && self.rng.chance(store_conflict) {
