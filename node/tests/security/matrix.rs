@@ -12,7 +12,7 @@
 use crate::ear::Ear;
 use crate::operations::{Answer, ROWS, Row, Subject};
 use crate::support::Running;
-use crate::support::wire::{Client, User, now_s};
+use crate::support::wire::{Client, User, answered, now_s};
 use rookery_node::identity::Claims;
 use rookery_protocol::client::{Hello, Sync};
 use rookery_protocol::{CloseCode, ConversationInfo, DeviceId, ErrorCode, MarkKind, ServerFrame};
@@ -103,19 +103,11 @@ async fn expect(ear: &mut Ear, row: &Row, subject: &Subject, answer: Answer) {
     }
 }
 
-/// The request that a frame answers.
+/// The request that a frame answers; a ping's is its nonce.
 fn answers(frame: &ServerFrame) -> Option<u32> {
     match frame {
         ServerFrame::Pong(f) => Some(f.nonce),
-        ServerFrame::Error(f) => Some(f.request),
-        ServerFrame::HistoryPage(f) => Some(f.request),
-        ServerFrame::ConversationPage(f) => Some(f.request),
-        ServerFrame::Conversation(f) => Some(f.request),
-        ServerFrame::TooFar(f) => Some(f.request),
-        ServerFrame::Done(f) => Some(f.request),
-        ServerFrame::Sent(f) => Some(f.request),
-        ServerFrame::CaughtUp(f) => Some(f.request),
-        _ => None,
+        other => answered(other),
     }
 }
 

@@ -319,7 +319,7 @@ impl Client {
 }
 
 /// The request that a frame answers.
-fn answered(frame: &ServerFrame) -> Option<u32> {
+pub fn answered(frame: &ServerFrame) -> Option<u32> {
     match frame {
         ServerFrame::Error(f) => Some(f.request),
         ServerFrame::HistoryPage(f) => Some(f.request),

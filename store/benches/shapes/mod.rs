@@ -3,6 +3,11 @@
 //! `benches/layer.rs` measures its time, `examples/layer_work.rs` does a fixed amount of it, for
 //! counting instructions.
 
+#[path = "../../tests/layer/run.rs"]
+mod run;
+
+pub use run::run;
+
 use rookery_protocol::{
     ClientMsgId, ConversationId, Cursor, DeviceId, Direction, Entry, EntryKind, UserId,
 };
@@ -12,12 +17,7 @@ use rookery_store::{
     Account, AnyEngine, Append, Fence, InboxPage, Outcome, Owner, Plan, Stamp, Store, TakeOver,
     Version, append, slot_of,
 };
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::task::{Context, Poll, Wake};
-use std::thread::Thread;
 use tempfile::TempDir;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -26,25 +26,6 @@ const PAIR: &[UserId] = &[UserId(1), UserId(2)];
 const READ_CONVERSATION: ConversationId = ConversationId(1);
 /// Entries that [`fill`] writes.
 const HISTORY: u64 = 10_000;
-
-/// Runs a future on this thread.
-pub fn run<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 /// The engines, each with a directory that lives as long.
 pub fn stores() -> Vec<(&'static str, Store, Option<TempDir>)> {

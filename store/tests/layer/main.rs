@@ -35,6 +35,8 @@ mod refresh;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod run;
+#[cfg(test)]
 mod sendable;
 #[cfg(test)]
 mod signing;

@@ -1,5 +1,6 @@
 //! What the tests share: stores to run on, an executor, ways to interfere, and small builders.
 
+pub use crate::run::run;
 use bytes::Bytes;
 use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, Entry, EntryKind, MarkKind, UserId};
 use rookery_store::embedded::{EmbeddedConfig, EmbeddedEngine};
@@ -12,11 +13,7 @@ use rookery_store::{
     slot_of,
 };
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake};
-use std::thread::Thread;
+use std::sync::Mutex;
 
 pub const ANN: UserId = UserId(1);
 pub const BOB: UserId = UserId(2);
@@ -27,26 +24,6 @@ pub const OWNER: Owner = Owner { node: 1, incarnation: 1 };
 pub const OTHER_OWNER: Owner = Owner { node: 2, incarnation: 1 };
 /// A guard's version or a read's that asks for nothing in particular.
 pub const ANY: Version = Version(0);
-
-/// Runs a future on this thread. Unlike most executors it may run inside another one, which the
-/// interleaving tests need.
-pub fn run<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 pub fn on_memory(scenario: fn(&Store)) {
     scenario(&Store::new(MemoryEngine::new().into()));
