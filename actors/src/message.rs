@@ -121,8 +121,8 @@ pub enum SessionMsg {
     Frames(ConnId, Vec<ClientFrame>),
     /// From the attached connection: it verified a fresh access token.
     Renewed {
-        /// The request to answer.
-        request: u32,
+        /// The request to answer; `None`: the connection answers it itself.
+        request: Option<u32>,
         /// When the token expires, Unix milliseconds.
         expires_ms: u64,
     },
@@ -180,6 +180,8 @@ pub enum SessionMsg {
     SendsMoved(Arc<SlotSet>),
     /// From the shell: the node is leaving, the client should go to another one.
     Drain(Arc<[String]>),
+    /// From the shell: what everybody is told, encoded once.
+    Notice(Bytes),
     /// From the store.
     Answer(u64, QueryResult),
     /// The time asked for has come.
@@ -350,6 +352,7 @@ impl SessionMsg {
             Self::HintsLost => Some(Self::HintsLost),
             Self::HubsMoved(slots) => Some(Self::HubsMoved(Arc::clone(slots))),
             Self::SendsMoved(slots) => Some(Self::SendsMoved(Arc::clone(slots))),
+            Self::Notice(frame) => Some(Self::Notice(frame.clone())),
             Self::End(code) => Some(Self::End(*code)),
             _ => None,
         }

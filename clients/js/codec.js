@@ -107,6 +107,7 @@ export const FRAMES = Object.freeze({
   Unwatch: frame(0x0d, { users: list("u64") }),
   Authenticate: frame(0x0e, { request: "u32", token: "string" }),
   Leave: frame(0x0f, {}),
+  Refresh: frame(0x30, { request: "u32", refresh_token: "string" }),
 
   Welcome: frame(0x80, {
     version: "u16",
@@ -153,6 +154,13 @@ export const FRAMES = Object.freeze({
   Drain: frame(0x89, { reconnect_after_ms: "u32", alternates: list("string") }),
   Bye: frame(0x8a, { code: "u16", reason: "string" }),
   Done: frame(0x8c, { request: "u32" }),
+  Refreshed: frame(0xa0, {
+    request: "u32",
+    access_token: "string",
+    access_expires_ms: "u64",
+    refresh_token: "string",
+  }),
+  Notice: frame(0xa1, { notice: "u64", time_ms: "u64", text: "string" }),
 
   Message: frame(0xc0, { conversation: "u64", entry: Entry }),
   Sent: frame(0xc1, {

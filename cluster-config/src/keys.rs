@@ -114,12 +114,14 @@ pub static KEYS: &[Key] = &[
     text(
         "metrics.listen",
         "an IP address and a port, such as 127.0.0.1:9090, or \"off\"",
-        |c, v| {
-            let listen =
-                if v == "off" { Some(None) } else { v.parse::<SocketAddr>().ok().map(Some) };
-            put(&mut c.metrics.listen, listen)
-        },
+        |c, v| put(&mut c.metrics.listen, address_or_off(v)),
     ),
+    text("admin.listen", "an IP address and a port, such as 127.0.0.1:9190, or \"off\"", |c, v| {
+        put(&mut c.admin.listen, address_or_off(v))
+    }),
+    text("admin.tokens", "\"\", or the path of a file", |c, v| {
+        put(&mut c.admin.tokens, optional(v, path))
+    }),
     text("log.level", "error, warn, info, debug or trace", |c, v| {
         let level = match v {
             "error" => Some(LogLevel::Error),
@@ -157,6 +159,9 @@ pub static KEYS: &[Key] = &[
     }),
     text("issuer.jwks", "\"\", the path of a file, or a URL of https", |c, v| {
         put(&mut c.issuer.jwks, claim(v))
+    }),
+    text("issuer.ca", "\"\", or the path of a PEM file", |c, v| {
+        put(&mut c.issuer.ca, optional(v, path))
     }),
     whole("issuer.refresh_s", (10, 86_400, "seconds"), |c, v| c.issuer.refresh_s = v),
     text("issuer.name_claim", "the name of a claim", |c, v| {
@@ -266,6 +271,12 @@ fn put<T>(place: &mut T, value: Option<T>) -> bool {
         }
         None => false,
     }
+}
+
+/// `Some(None)` for "off".
+#[expect(clippy::option_option, reason = "the outer one says whether the text was good")]
+fn address_or_off(text: &str) -> Option<Option<SocketAddr>> {
+    if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
 /// Every number's maximum fits a `usize` of 64 bits; on a smaller machine it saturates.

@@ -40,7 +40,8 @@ pub struct Loaded {
 }
 
 /// Variables of the `ROOKERY_` family that are no keys.
-const NOT_KEYS: &[&str] = &["ROOKERY_CONFIG", "ROOKERY_DEV_PASSWORD_COST"];
+const NOT_KEYS: &[&str] =
+    &["ROOKERY_CONFIG", "ROOKERY_DEV_PASSWORD_COST", "ROOKERY_ADMIN_TOKEN_FILE"];
 
 /// Builds the configuration from its sources.
 ///
@@ -77,6 +78,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     }
 
     check_relations(&config, &mut faults);
+    if let Some(admin) = config.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
+        warnings.push(format!(
+            "admin.listen {admin} is not loopback: operators' tokens travel in the clear; keep that \
+             network to yourself"
+        ));
+    }
     if faults.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Faults(faults)) }
 }
 
@@ -299,5 +306,11 @@ fn check_relations(config: &Config, faults: &mut Vec<Fault>) {
     let http = config.http.listen;
     if http.port() != 0 && config.metrics.listen == Some(http) {
         contradicts("metrics.listen", http.to_string(), "another port than http.listen");
+    }
+    if let Some(admin) = config.admin.listen.filter(|admin| admin.port() != 0)
+        && (admin == http || config.metrics.listen == Some(admin))
+    {
+        let expected = "another port than http.listen and metrics.listen";
+        contradicts("admin.listen", admin.to_string(), expected);
     }
 }

@@ -12,6 +12,8 @@ pub struct Config {
     pub http: Http,
     /// The port for metrics.
     pub metrics: Metrics,
+    /// The port for operators.
+    pub admin: Admin,
     /// What is logged.
     pub log: Log,
     /// Life of a session.
@@ -41,6 +43,15 @@ impl Config {
         match &self.store.path {
             Some(path) => path.clone(),
             None => self.node.data_dir.join("store"),
+        }
+    }
+
+    /// File of operators' tokens: `admin.tokens`, or `admin-tokens` inside the data directory.
+    #[must_use]
+    pub fn admin_tokens(&self) -> PathBuf {
+        match &self.admin.tokens {
+            Some(path) => path.clone(),
+            None => self.node.data_dir.join("admin-tokens"),
         }
     }
 
@@ -168,6 +179,22 @@ impl Default for Metrics {
     }
 }
 
+/// Section `admin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Address and port; `None` (written `"off"`): operators ask another node.
+    pub listen: Option<SocketAddr>,
+    /// The file of names and hashes that `rookery admin token` writes, when it isn't
+    /// `admin-tokens` inside the data directory.
+    pub tokens: Option<PathBuf>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9190))), tokens: None }
+    }
+}
+
 /// Section `log`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -266,6 +293,9 @@ pub struct Issuer {
     pub audience: String,
     /// Its JSON Web Key Set: the path of a file, or a URL.
     pub jwks: String,
+    /// PEM file of the authority that the URL's certificate comes from; `None`: those this machine
+    /// believes.
+    pub ca: Option<PathBuf>,
     /// Seconds after which the keys are fetched again.
     pub refresh_s: u64,
     /// The claim that names a new account.
@@ -280,6 +310,7 @@ impl Default for Issuer {
             url: String::new(),
             audience: "rookery".to_owned(),
             jwks: String::new(),
+            ca: None,
             refresh_s: 300,
             name_claim: "preferred_username".to_owned(),
             create_accounts: true,

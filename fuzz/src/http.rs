@@ -50,6 +50,7 @@ impl Server {
         config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.http.body_timeout_ms = 1_000;
         config.metrics.listen = None;
+        config.admin.listen = None;
         config.store.cache_bytes = 1 << 20;
         let node = runtime.block_on(Node::start_with(config, Cost::Low)).unwrap();
         let router = rookery_node::http::router(Arc::clone(node.state()));

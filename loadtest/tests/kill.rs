@@ -31,7 +31,7 @@ impl Node {
     fn start(binary: &Path, data: &Path, port: u16) -> Self {
         let mut child = Command::new(binary)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
-            .args(["--metrics", "127.0.0.1:0", "--data"])
+            .args(["--admin", "off", "--metrics", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("ROOKERY_DEV_PASSWORD_COST", "low")
             .stdin(Stdio::null())

@@ -1,6 +1,6 @@
 //! The command line: which flags there are, and how they become a configuration.
 
-use crate::commands::{Backup, Cert, Check, Dev, Drain, Migrate, Restore, Status, Tool};
+use crate::commands::{Admin, Backup, Cert, Check, Dev, Drain, Migrate, Restore, Status, Tool};
 use clap::{Args, Parser, Subcommand};
 use rookery_cluster_config::{Faults, FlagValue, Loaded, Sources};
 use std::ffi::OsString;
@@ -39,6 +39,8 @@ enum Command {
     Cert(Cert),
     /// Runs a whole cluster on this machine, for development.
     Dev(Dev),
+    /// What operators ask of a running node: users, conversations, notices, limits, the log.
+    Admin(Admin),
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +102,9 @@ pub struct Serve {
     /// Address of the metrics, or "off" [default: 127.0.0.1:9090].
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
+    /// Address for operators (`rookery admin`), or "off" [default: 127.0.0.1:9190].
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
     /// What holds the data: embedded, or shared [default: embedded].
     #[arg(long, value_name = "ENGINE")]
     store: Option<String>,
@@ -153,6 +158,7 @@ impl Cli {
             Some(Command::Drain(drain)) => Job::Tool(Tool::Drain(drain)),
             Some(Command::Cert(cert)) => Job::Tool(Tool::Cert(cert)),
             Some(Command::Dev(dev)) => Job::Tool(Tool::Dev(dev)),
+            Some(Command::Admin(admin)) => Job::Tool(Tool::Admin(admin)),
         }
     }
 }
@@ -189,6 +195,7 @@ impl Serve {
             ("--tls-cert", "http.tls_certificate", self.tls_cert),
             ("--tls-key", "http.tls_key", self.tls_key),
             ("--metrics", "metrics.listen", self.metrics),
+            ("--admin", "admin.listen", self.admin),
             ("--store", "store.engine", self.store),
             ("--socket", "store.socket", self.socket),
             ("--node", "node.name", self.node),

@@ -1,6 +1,7 @@
 //! This node as a member of a cluster: what its configuration means to the actors, and how the
 //! cluster looks to an operator.
 
+use crate::table::table;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rookery_actors::cluster::{Profile, Timing, View};
@@ -191,22 +192,12 @@ impl Status {
                 node.endpoint.clone(),
             ]
         });
-        let lines: Vec<[String; 8]> =
-            std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
-        let width = |column: usize| {
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
         let serving = if self.serving { "serving" } else { "NOT serving" };
         let mut text = format!(
             "cluster {}, epoch {}, seen by {} ({serving})\n",
             self.cluster, self.epoch, self.node
         );
-        for line in &lines {
-            let cells = line.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
-            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-            text.push('\n');
-        }
+        text.push_str(&table(heads, rows.collect()));
         text
     }
 }

@@ -10,7 +10,7 @@
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
 //!                           |- metrics    Prometheus on a listener of its own
-//!                           `- admin      what operators ask, on that listener; cluster
+//!                           `- admin      what operators ask, on a listener of its own; cluster
 //! store_process: `rookery store`, the store of several nodes on one machine
 //! ```
 
@@ -31,6 +31,7 @@ pub mod run;
 pub mod serve;
 pub mod store;
 pub mod store_process;
+mod table;
 
 pub use clock::now_ms;
 pub use process::raise_file_limit;
@@ -59,6 +60,10 @@ pub struct AppState {
     pub gateway: Gateway,
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
+    /// Connections that each address has open.
+    pub per_address: http::PerAddress,
+    /// What everybody is told who connects.
+    pub(crate) notices: admin::Notices,
     /// Reads that requests have under way.
     reads: Semaphore,
     /// Exports that are being made.

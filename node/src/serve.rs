@@ -8,6 +8,7 @@
 //!           store closes
 //! ```
 
+use crate::admin::Credentials;
 use crate::control::Control;
 use crate::gateway::{self, Gateway};
 use crate::http::accept::{self, Bounds, Door};
@@ -28,8 +29,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Connections that the metrics listener takes at a time.
-const METRICS_CONNECTIONS: usize = 64;
+/// Connections that the listeners for operators take at a time, each.
+const OWN_CONNECTIONS: usize = 64;
 /// Reads of the store that requests may have under way at a time: each may take a thread.
 const READS: usize = 16;
 /// Exports made at a time.
@@ -110,6 +111,7 @@ impl std::error::Error for StartError {
 pub struct Node {
     http_addr: SocketAddr,
     metrics_addr: Option<SocketAddr>,
+    admin_addr: Option<SocketAddr>,
     state: Arc<AppState>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -139,10 +141,8 @@ impl Node {
         let tls = tls(&config)?;
         let listener = listen(config.http.listen, "--listen").await?;
         let http_addr = bound(&listener, config.http.listen, "--listen")?;
-        let metrics_listener = match config.metrics.listen {
-            Some(address) => Some(listen(address, "--metrics").await?),
-            None => None,
-        };
+        let metrics_listener = perhaps(config.metrics.listen, "--metrics").await?;
+        let admin_listener = perhaps(config.admin.listen, "--admin").await?;
         let store = open_store(&config).await?;
         check_whole(&store).await?;
         let secrets = secrets(&store).await?;
@@ -153,6 +153,7 @@ impl Node {
         let limits = config.limits;
         let attempts =
             Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
+        let per_address = per_address(&config);
         let draining = AtomicBool::new(false);
         let state = Arc::new(AppState {
             config,
@@ -161,6 +162,8 @@ impl Node {
             identity,
             gateway,
             attempts,
+            per_address: per_address.clone(),
+            notices: admin::Notices::default(),
             reads: Semaphore::new(READS),
             exports: Arc::new(Semaphore::new(EXPORTS)),
             draining,
@@ -179,18 +182,24 @@ impl Node {
             tasks.spawn(until(stopped.clone(), serving));
         }
         let router = http::router(Arc::clone(&state));
-        let door = Door { bounds, per_address: per_address(&state.config), tls };
+        let door = Door { bounds, per_address, tls };
         tasks.spawn(accept::serve(listener, router, door, stopped.clone()));
         let mut metrics_addr = None;
         if let (Some(listener), Some(handle)) = (metrics_listener, recorder) {
             metrics_addr = Some(bound(&listener, http_addr, "--metrics")?);
-            let bounds = Bounds { connections: METRICS_CONNECTIONS, ..bounds };
-            let door = Door { bounds, per_address: PerAddress::unlimited(), tls: None };
-            let router = metrics::router(handle.clone(), admin::router(Arc::clone(&state)));
+            let door = own_door(bounds);
+            let router = metrics::router(handle.clone(), admin::unguarded(Arc::clone(&state)));
             tasks.spawn(accept::serve(listener, router, door, stopped.clone()));
-            tasks.spawn(until(stopped, metrics::upkeep(handle)));
+            tasks.spawn(until(stopped.clone(), metrics::upkeep(handle)));
         }
-        Ok(Self { http_addr, metrics_addr, state, stop, tasks })
+        let mut admin_addr = None;
+        if let Some(listener) = admin_listener {
+            admin_addr = Some(bound(&listener, http_addr, "--admin")?);
+            let credentials = Credentials::new(state.config.admin_tokens());
+            let router = admin::router(Arc::clone(&state), credentials);
+            tasks.spawn(accept::serve(listener, router, own_door(bounds), stopped));
+        }
+        Ok(Self { http_addr, metrics_addr, admin_addr, state, stop, tasks })
     }
 
     /// Where HTTP, WebSocket and page are served.
@@ -203,6 +212,12 @@ impl Node {
     #[must_use]
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
+    }
+
+    /// Where operators ask, if they can.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
     }
 
     /// What the node's requests share.
@@ -281,6 +296,22 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
     listening.map_err(|source| StartError::Listen { address, flag, source })
 }
 
+async fn perhaps(
+    address: Option<SocketAddr>,
+    flag: &'static str,
+) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => listen(address, flag).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// How the listeners take connections that are for operators alone.
+fn own_door(bounds: Bounds) -> Door {
+    let bounds = Bounds { connections: OWN_CONNECTIONS, ..bounds };
+    Door { bounds, per_address: PerAddress::unlimited(), tls: None }
+}
+
 /// The address a listener got: its port when 0 was asked for.
 fn bound(
     listener: &TcpListener,
@@ -333,7 +364,8 @@ async fn watch_identity(state: Arc<AppState>) {
             tokio::time::sleep(DELETIONS).await;
         }
     };
-    tokio::join!(keys, revocations, deletions);
+    let operators = admin::follow(&state);
+    tokio::join!(keys, revocations, deletions, operators);
 }
 
 /// What the installation keeps secret; the first node to start draws it.

@@ -184,6 +184,7 @@ fn no_canary_is_found_in_logs_metrics_and_errors() {
     let mut command = rookery();
     command.arg("serve").arg("--data").arg(dir.path());
     command.args(["--listen", "127.0.0.1:0", "--metrics", &metrics]);
+    command.args(["--admin", "127.0.0.1:0"]);
     command.env("ROOKERY_LOG_LEVEL", "trace").env("RUST_LOG", "trace");
     let ready = Ready::start(command);
     let address = ready.address().to_owned();

@@ -205,6 +205,7 @@ async fn a_node_without_its_store_says_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = rookery();
     command.args(["serve", "--listen", "127.0.0.1:0", "--metrics", "off", "--store", "shared"]);
+    command.args(["--admin", "off"]);
     command.arg("--data").arg(dir.path()).arg("--socket").arg(dir.path().join("none"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -196,6 +196,22 @@ impl std::fmt::Debug for Authenticate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Leave {}
 
+/// Trades the device's refresh token for fresh tokens on the open connection, as `POST /v1/refresh`
+/// does, and gives the session the new access token. Answered by `Refreshed`. One at a time.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Refresh {
+    /// Number of the request.
+    pub request: u32,
+    /// The newest refresh token of the device.
+    pub refresh_token: String,
+}
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refresh").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
 frame_enum!(
     /// Any frame from a client.
     ClientFrame {
@@ -214,6 +230,7 @@ frame_enum!(
         Unwatch = number::UNWATCH,
         Authenticate = number::AUTHENTICATE,
         Leave = number::LEAVE,
+        Refresh = number::REFRESH,
     }
 );
 
@@ -230,6 +247,7 @@ impl ClientFrame {
             Self::Describe(f) => f.request,
             Self::Watch(f) => f.request,
             Self::Authenticate(f) => f.request,
+            Self::Refresh(f) => f.request,
             Self::Hello(_)
             | Self::Ping(_)
             | Self::Ack(_)

@@ -38,6 +38,8 @@ pub const UNWATCH: u8 = 0x0d;
 pub const AUTHENTICATE: u8 = 0x0e;
 /// The client leaves; its session ends at once.
 pub const LEAVE: u8 = 0x0f;
+/// A refresh token for fresh tokens, on the open connection.
+pub const REFRESH: u8 = 0x30;
 
 /// Answer to `Hello`.
 pub const WELCOME: u8 = 0x80;
@@ -64,6 +66,10 @@ pub const BYE: u8 = 0x8a;
 // 0x8b was an uncounted `TooFar`: never use it again.
 /// A request without other answer is done.
 pub const DONE: u8 = 0x8c;
+/// Answer to `Refresh`.
+pub const REFRESHED: u8 = 0xa0;
+/// What the operators tell everybody.
+pub const NOTICE: u8 = 0xa1;
 
 /// An entry of a conversation's log.
 pub const MESSAGE: u8 = 0xc0;

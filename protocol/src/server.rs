@@ -170,6 +170,42 @@ pub struct Done {
     pub request: u32,
 }
 
+/// Answer to `Refresh`. The session has the new access token already; keep the refresh token
+/// durably, the old one is used up.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Refreshed {
+    /// The request it answers.
+    pub request: u32,
+    /// For the next `Hello`.
+    pub access_token: String,
+    /// When the access token expires, Unix milliseconds.
+    pub access_expires_ms: u64,
+    /// Good for one refresh.
+    pub refresh_token: String,
+}
+
+// Tokens never reach a log through `{:?}`.
+impl std::fmt::Debug for Refreshed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refreshed")
+            .field("request", &self.request)
+            .field("access_expires_ms", &self.access_expires_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the operators tell everybody who is connected. It may come again on another connection: show
+/// each id once.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Notice {
+    /// Rises from notice to notice.
+    pub notice: u64,
+    /// When it was posted, Unix milliseconds.
+    pub time_ms: u64,
+    /// Plain text for people.
+    pub text: String,
+}
+
 /// An entry of a conversation's log. Each conversation's entries come by rising seq without gap,
 /// `Sent` counting as the delivery of the entry it names.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -256,6 +292,8 @@ frame_enum!(
         Drain = number::DRAIN,
         Bye = number::BYE,
         Done = number::DONE,
+        Refreshed = number::REFRESHED,
+        Notice = number::NOTICE,
         Message = number::MESSAGE,
         Sent = number::SENT,
         Receipt = number::RECEIPT,

@@ -92,6 +92,7 @@ wire_frames! {
     0x0d Unwatch { users: Vec<u64> }
     0x0e Authenticate { request: u32, token: String }
     0x0f Leave {}
+    0x30 Refresh { request: u32, refresh_token: String }
     0x80 Welcome {
         version: u16, session: u64, secret: [u8; 16], resumed: bool, user: u64, device: u64,
         name: String, heartbeat_ms: u32, grace_ms: u32, server_time_ms: u64,
@@ -114,6 +115,10 @@ wire_frames! {
     0x89 Drain { reconnect_after_ms: u32, alternates: Vec<String> }
     0x8a Bye { code: u16, reason: String }
     0x8c Done { request: u32 }
+    0xa0 Refreshed {
+        request: u32, access_token: String, access_expires_ms: u64, refresh_token: String,
+    }
+    0xa1 Notice { notice: u64, time_ms: u64, text: String }
     0xc0 Message { conversation: u64, entry: Entry }
     0xc1 Sent {
         request: u32, conversation: u64, client_msg_id: [u8; 16], seq: u64, time_ms: u64,

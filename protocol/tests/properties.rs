@@ -30,6 +30,7 @@ fn held(frame: &Frame) -> usize {
             ClientFrame::Watch(f) => f.users.len(),
             ClientFrame::Unwatch(f) => f.users.len(),
             ClientFrame::Authenticate(f) => f.token.len(),
+            ClientFrame::Refresh(f) => f.refresh_token.len(),
             _ => 0,
         },
         Frame::Server(frame) => match frame {
@@ -40,6 +41,8 @@ fn held(frame: &Frame) -> usize {
             ServerFrame::Conversation(f) => info(&f.info),
             ServerFrame::Drain(f) => strings(&f.alternates),
             ServerFrame::Bye(f) => f.reason.len(),
+            ServerFrame::Refreshed(f) => f.access_token.len() + f.refresh_token.len(),
+            ServerFrame::Notice(f) => f.text.len(),
             ServerFrame::Message(f) => f.entry.body.len(),
             _ => 0,
         },

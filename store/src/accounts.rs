@@ -273,7 +273,7 @@ pub(crate) async fn names(
     names.map(|name| Ok(name?.filter(|name: &String| !name.is_empty()))).collect()
 }
 
-fn decode(user: UserId, value: &[u8]) -> Result<Account, ReadError> {
+pub(crate) fn decode(user: UserId, value: &[u8]) -> Result<Account, ReadError> {
     let AccountRow { name, password_hash, created_ms } = rows::decode(value)?;
     let (name, password_hash) = (name.to_owned(), password_hash.to_owned());
     Ok(Account { user, name, password_hash, created_ms })

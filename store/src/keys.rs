@@ -37,12 +37,16 @@
 //! I                                               1  installation: inbox epoch
 //! K                                               1  the installation's secret, its first signing seed
 //! J                                               1  signing keys, once there was another than the first
+//! Y    time(8) id(8)                             17  what an operator did: who, where, what, how it went
+//! A                                               1  notices to everybody who is connected
+//! S                                               1  limits that operators changed: number, value
 //! Z                                               1  a copy into this store that is under way
 //! ```
 //!
 //! "Rises" marks rows that are only written by `ByteMax`: their bytes after the version compare
 //! like their meaning. A tag is never used again for something else.
 
+use crate::audit::AuditPlace;
 use crate::engine::ReadError;
 use crate::plan::{STAMP_BYTES, Stamp};
 use crate::slot::Slot;
@@ -228,6 +232,22 @@ pub(crate) fn revocation_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
     }
 }
 
+/// Key of an entry of the operators' log.
+#[must_use]
+pub fn audit(place: AuditPlace) -> [u8; 17] {
+    pair(b'Y', place.time_ms, place.id)
+}
+
+/// The place that an audit entry's key names.
+///
+/// # Errors
+/// [`ReadError::Damaged`] when the key has another length.
+pub(crate) fn audit_place(key: &[u8]) -> Result<AuditPlace, ReadError> {
+    let id = last_id(key, "audit")?;
+    let time = key.get(1..9).and_then(|time| <[u8; 8]>::try_from(time).ok());
+    Ok(AuditPlace { time_ms: time.map_or(0, u64::from_be_bytes), id })
+}
+
 /// Key of a name's skeleton (see `names`): names that look alike have one. The caller bounds it.
 #[must_use]
 pub fn skeleton(skeleton: &str) -> Bytes {
@@ -325,6 +345,16 @@ pub const INSTALLATION: &[u8] = b"I";
 pub const SIGNING_KEY: &[u8] = b"K";
 /// Key of the signing keys.
 pub const KEY_RING: &[u8] = b"J";
+/// Prefix of all accounts.
+pub const ACCOUNTS: &[u8] = b"u";
+/// Prefix of all conversations' descriptions.
+pub const CONVERSATIONS: &[u8] = b"c";
+/// Prefix of the log of what operators did.
+pub const AUDIT: &[u8] = b"Y";
+/// Key of the notices to everybody.
+pub const NOTICES: &[u8] = b"A";
+/// Key of the limits that operators changed.
+pub const OVERRIDES: &[u8] = b"S";
 /// Key of the row that tells of a copy into this store.
 pub const TRANSFER: &[u8] = b"Z";
 

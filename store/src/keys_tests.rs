@@ -70,6 +70,10 @@ fn every_key_has_exactly_these_bytes() {
         (hex(SIGNING_KEY), "4b"),
         (hex(KEY_RING), "4a"),
         (hex(TRANSFER), "5a"),
+        // tag, time, id
+        (hex(audit(AuditPlace { time_ms: 0x0102, id: 3 })), "5900000000000001020000000000000003"),
+        (hex(NOTICES), "41"),
+        (hex(OVERRIDES), "53"),
     ];
     for (key, wanted) in golden {
         assert_eq!(key, wanted);

@@ -13,7 +13,7 @@
 //! replace it.
 
 use crate::devices::revocation;
-use crate::engine::{Engine, ReadError};
+use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
 use crate::keys::{self, own};
 use crate::plan::{Guard, Op, Plan};
@@ -110,6 +110,22 @@ impl<E: Engine> Store<E> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whose a token is and of which device, by its hash; `None`: nobody's that is remembered.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn refresh_owner(
+        &self,
+        hash: [u8; 32],
+    ) -> Result<Option<(UserId, DeviceId)>, ReadError> {
+        let row = self.latest().await?.get(&keys::refresh(&hash)).await?;
+        let owner = |value: Bytes| {
+            let RefreshValue { user, device, .. } = rows::decode(&value)?;
+            Ok((user, device))
+        };
+        row.map(owner).transpose()
     }
 
     /// Uses a token: marks it used and stores the new one in its place, or finds out why not.

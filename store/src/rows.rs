@@ -143,8 +143,37 @@ rows! {
     InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
     /// `r`: how long a conversation keeps its messages.
     RetentionRow = "retention" { keep_ms: u64 }
+    /// `Y`: what an operator did.
+    AuditRow<'a> = "audit" {
+        action_id: u64,
+        operator: &'a str,
+        node: &'a str,
+        action: &'a str,
+        target: &'a str,
+        outcome: &'a str,
+    }
+    /// `A`: what everybody is told, and the greatest id that was given out.
+    NoticesRow = "notices" { last: u64, notices: Vec<NoticeRow> }
+    /// `S`: limits that differ from the configuration.
+    OverridesRow = "changed limits" { limits: Vec<OverrideRow> }
     /// `Z`: how far a copy into this store got, and from where. `phase` is of `transfer`.
     TransferRow<'a> = "transfer" { source: u64, phase: u8, last_key: &'a [u8], rows: u64 }
+}
+
+/// One of the notices of a [`NoticesRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct NoticeRow {
+    pub(crate) id: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) until_ms: u64,
+    pub(crate) text: String,
+}
+
+/// One of the limits of an [`OverridesRow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct OverrideRow {
+    pub(crate) number: u8,
+    pub(crate) value: u64,
 }
 
 /// One of the keys of a [`KeyRingRow`].

@@ -149,6 +149,31 @@ fn the_rows_of_a_clusters_members_have_exactly_these_bytes() {
 }
 
 #[test]
+fn the_rows_of_operators_have_exactly_these_bytes() {
+    let audit = AuditRow {
+        action_id: 7,
+        operator: "o",
+        node: "n1",
+        action: "user.disable",
+        target: "",
+        outcome: "done",
+    };
+    let notice = NoticeRow { id: 2, time_ms: 3, until_ms: 300, text: "hi".into() };
+    let limits = vec![OverrideRow { number: 1, value: 300 }, OverrideRow { number: 9, value: 0 }];
+    assert_bytes([
+        // version, action, operator, node, what, target, outcome
+        (encode(&audit), "01 07 016f 026e31 0c757365722e64697361626c65 00 04646f6e65".into()),
+        // version, greatest id, how many, then of each: id, posted, until, text
+        (
+            encode(&NoticesRow { last: 2, notices: vec![notice] }),
+            "01 02 01 02 03 fb2c01 026869".into(),
+        ),
+        // version, how many, then of each: number, value
+        (encode(&OverridesRow { limits }), "01 02 01 fb2c01 09 00".into()),
+    ]);
+}
+
+#[test]
 fn a_row_of_a_newer_version_is_refused_by_name() {
     let mut value = encode(&HeadRow { seq: 1, time_ms: 2 }).to_vec();
     value[0] = 2;

@@ -43,6 +43,7 @@ const fn tag(byte: u8, name: &'static str, key_bytes: usize, travels: Travels) -
 
 /// Every tag, by its byte.
 pub const TAGS: &[Tag] = &[
+    tag(b'A', "notices", 1, Travels::Always),
     tag(b'E', "epoch", 1, Travels::Never),
     tag(b'G', "invitation", 33, Travels::LogIns),
     tag(b'I', "installation", 1, Travels::Never),
@@ -52,8 +53,10 @@ pub const TAGS: &[Tag] = &[
     Tag { byte: b'N', name: "name skeleton", travels: Travels::Always, key_bytes: (2, 33) },
     tag(b'O', "external identity", 33, Travels::Always),
     tag(b'R', "revocation", 13, Travels::Never),
+    tag(b'S', "changed limits", 1, Travels::Always),
     tag(b'U', "profile", 9, Travels::Always),
     tag(b'X', "shut out", 9, Travels::Always),
+    tag(b'Y', "audit", 17, Travels::Always),
     tag(b'Z', "transfer", 1, Travels::Never),
     tag(b'a', "activity", 17, Travels::Always),
     tag(b'b', "conversation floor", 9, Travels::Always),
@@ -157,6 +160,9 @@ mod tests {
             keys::SIGNING_KEY.into(),
             keys::TRANSFER.into(),
             keys::KEY_RING.into(),
+            keys::audit(crate::AuditPlace { time_ms: 1, id: 2 }).into(),
+            keys::NOTICES.into(),
+            keys::OVERRIDES.into(),
         ];
         for key in &built {
             let tag = tag_of(key).unwrap_or_else(|| panic!("{} is not in the table", hex(key)));

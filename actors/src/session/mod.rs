@@ -202,6 +202,7 @@ impl Session {
             SessionMsg::HintsLost => self.hints_lost(now),
             SessionMsg::SendsMoved(slots) => self.sends_moved(&slots, out),
             SessionMsg::Drain(alternates) => self.drain(&alternates, out),
+            SessionMsg::Notice(frame) => self.write(frame, out),
             SessionMsg::Answer(token, result) => self.answered(now, token, result, out),
             SessionMsg::Wake => self.wake(now, out),
             SessionMsg::End(code) => self.end(now, Some(code), out),
@@ -304,11 +305,13 @@ impl Session {
         }
     }
 
-    fn renewed(&mut self, request: u32, expires_ms: u64, out: &mut Vec<Effect>) {
+    fn renewed(&mut self, request: Option<u32>, expires_ms: u64, out: &mut Vec<Effect>) {
         if let Some(identity) = &mut self.identity {
             identity.expires_ms = expires_ms;
         }
-        self.done(request, out);
+        if let Some(request) = request {
+            self.done(request, out);
+        }
     }
 
     /// Ends the session; with a code its connection too.

@@ -83,7 +83,10 @@ impl Session {
             }
             ClientFrame::Leave(_) => self.end(now, Some(CloseCode::GoingAway), out),
             // The gateway answers these itself.
-            ClientFrame::Hello(_) | ClientFrame::Ping(_) | ClientFrame::Authenticate(_) => {}
+            ClientFrame::Hello(_)
+            | ClientFrame::Ping(_)
+            | ClientFrame::Authenticate(_)
+            | ClientFrame::Refresh(_) => {}
         }
     }
 

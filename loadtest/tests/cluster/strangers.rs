@@ -17,7 +17,7 @@ fn refused(binary: &Path, cluster: &Cluster, name: &str, of: &str, certs: &Path)
         .arg(data.join("store.sock"))
         .args(["--node", name, "--cluster", of, "--listen", "127.0.0.1:0"])
         // A port that nobody has, and that others could know.
-        .args(["--metrics", "127.0.0.1:0", "--link", "127.0.0.1:9"])
+        .args(["--metrics", "127.0.0.1:0", "--admin", "off", "--link", "127.0.0.1:9"])
         .env("ROOKERY_CLUSTER_CERTIFICATES", certs)
         .env("ROOKERY_DEV_PASSWORD_COST", "low")
         .stdin(Stdio::null())

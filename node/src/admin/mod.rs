@@ -1,47 +1,46 @@
-//! What operators ask of a running node: on the listener of the metrics, which is theirs alone.
+//! What operators ask of a running node.
 //!
 //! ```text
-//! GET  /cluster   the members as this node sees them
-//! POST /drain     leave in order, as after SIGTERM
+//! unguarded     GET /cluster, POST /drain, on the listener of the metrics
+//! router        /admin/v1/..., on a listener of its own (`admin.listen`)
+//!   guard       who asks (a token of `credentials`), and the log of what was asked
+//!   users, conversations, notices, limits, status, log
+//!               the operations; openapi describes them
+//! follow        what operators changed on any node, applied on this one
+//! ask           the other end: how the command line asks
 //! ```
 //!
-//! A page in an operator's browser must not be able to drain a node: the request carries a header
-//! that browsers send to no foreign server without asking it first, and nobody answers that.
+//! Safety: without a good token nothing is answered but the description of the API. What changes
+//! something is in the log before it begins, and its outcome after it; what shows something about
+//! people is in the log before it is shown. Nobody is shown what people wrote.
 
 mod ask;
+mod conversations;
+mod credentials;
+mod follow;
+mod guard;
+mod limits;
+mod log;
+mod notices;
+mod openapi;
+mod router;
+mod status;
+mod unguarded;
+mod users;
 
-pub use ask::{AskError, ask};
-
-use crate::http::{ApiError, ErrorCode};
-use crate::{AppState, cluster};
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use std::sync::Arc;
-
-/// The header that every request which changes something carries.
-pub const HEADER: &str = "x-rookery-admin";
-
-/// The routes.
-pub(crate) fn router(state: Arc<AppState>) -> Router {
-    Router::new().route("/cluster", get(members)).route("/drain", post(drain)).with_state(state)
+pub use ask::{AskError, Asked, ask};
+pub use credentials::{Credentials, CredentialsError};
+/// What answers hold, for who asks.
+pub(crate) mod views {
+    pub(crate) use super::conversations::{ConversationIds, Inspected};
+    pub(crate) use super::limits::LimitList;
+    pub(crate) use super::log::LogPage;
+    pub(crate) use super::notices::{NoticeList, NoticeView};
+    pub(crate) use super::status::NodeStatus;
+    pub(crate) use super::users::{Invited, Revoked, UserDetail, UserPage, UserRow};
 }
 
-async fn members(State(state): State<Arc<AppState>>) -> Response {
-    match cluster::status(&state.config, state.gateway.system()) {
-        Some(status) => Json(status).into_response(),
-        None => ApiError::new(ErrorCode::NotFound, "this node works alone").into_response(),
-    }
-}
-
-async fn drain(State(state): State<Arc<AppState>>, headers: HeaderMap) -> Response {
-    if !headers.contains_key(HEADER) {
-        let detail = "requests of operators carry the header x-rookery-admin";
-        return ApiError::new(ErrorCode::ForeignOrigin, detail).into_response();
-    }
-    tracing::info!("asked to drain");
-    state.leave.notify_one();
-    StatusCode::ACCEPTED.into_response()
-}
+pub(crate) use follow::follow;
+pub(crate) use notices::Notices;
+pub(crate) use router::router;
+pub(crate) use unguarded::router as unguarded;

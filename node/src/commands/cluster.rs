@@ -1,7 +1,7 @@
 //! `rookery cluster status` and `rookery drain`: what operators ask of a running node.
 
 use super::{Failure, configured, say};
-use crate::admin::ask;
+use crate::admin::{Asked, ask};
 use crate::cluster;
 use clap::Args;
 use rookery_cluster_config::FlagValue;
@@ -44,7 +44,7 @@ pub struct Status {
 
 impl Status {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-        let answer = ask(self.node.address()?, "GET", "/cluster").map_err(Failure::new)?;
+        let answer = ask(self.node.address()?, asked("GET", "/cluster")).map_err(Failure::new)?;
         let status: cluster::Status = serde_json::from_str(&answer)
             .map_err(|error| Failure::new(format!("the answer is no status: {error}")))?;
         if self.json {
@@ -65,8 +65,12 @@ pub struct Drain {
 
 impl Drain {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-        ask(self.node.address()?, "POST", "/drain").map_err(Failure::new)?;
+        ask(self.node.address()?, asked("POST", "/drain")).map_err(Failure::new)?;
         say(out, "the node is leaving; it ends when its clients are gone");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn asked<'a>(method: &'a str, path: &'a str) -> Asked<'a> {
+    Asked { method, path, token: None, body: None }
 }

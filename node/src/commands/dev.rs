@@ -41,6 +41,9 @@ pub struct Dev {
     /// Port of the first node's metrics; the others follow.
     #[arg(long, default_value_t = 9090, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     metrics_port: u16,
+    /// Port of the first node for operators; the others follow.
+    #[arg(long, default_value_t = 9190, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    admin_port: u16,
     /// Port of the first node's link; the others follow.
     #[arg(long, default_value_t = 7300, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     link_port: u16,
@@ -132,7 +135,7 @@ impl Dev {
             node.args(["--store", "shared", "--socket"]).arg(&socket);
             node.args(["--node", &name, "--cluster", CLUSTER]);
             node.args(["--listen", &at(self.port), "--metrics", &at(self.metrics_port)]);
-            node.args(["--link", &at(self.link_port)]);
+            node.args(["--admin", &at(self.admin_port), "--link", &at(self.link_port)]);
             node.env("ROOKERY_CLUSTER_CERTIFICATES", self.certs());
             self.part(&name, node, parts, out)?;
         }

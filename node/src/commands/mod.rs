@@ -1,10 +1,11 @@
 //! The operators' tools: `store check`, `backup`, `restore`, `migrate`, `cluster status`, `drain`,
-//! `dev`, `cert`.
+//! `dev`, `cert`, `admin`.
 //!
 //! Each is one file: its flags, what it does, what it prints. Results go to stdout, progress and
 //! failures to stderr. Exit codes: 0 done (and nothing found), 1 it could not be done, 2 wrong
 //! command line, 3 the check found something.
 
+mod admin;
 mod backup;
 mod cert;
 mod check;
@@ -13,6 +14,7 @@ mod dev;
 mod migrate;
 mod restore;
 
+pub use admin::Admin;
 pub use backup::Backup;
 pub use cert::{Cert, CertError};
 pub use check::Check;
@@ -56,6 +58,8 @@ pub enum Tool {
     Cert(Cert),
     /// `dev`
     Dev(Dev),
+    /// `admin`
+    Admin(Admin),
 }
 
 /// Why a tool ended without doing its work: the exit code, and one line that names the remedy.
@@ -93,6 +97,7 @@ impl Tool {
                         Ok(ExitCode::SUCCESS)
                     }
                     Self::Dev(dev) => dev.run(&mut out).await,
+                    Self::Admin(admin) => admin.run(&mut out),
                 }
             }),
         };

@@ -10,6 +10,8 @@
 //! The task is what an idle client costs: what only the beginning and the end need is boxed, the
 //! timer is armed once and looks at the time when it fires, nothing is buffered while idle.
 
+mod tokens;
+
 use super::admission::UnderWay;
 use super::hello::{self, Admitted, End};
 use super::refusal::{self, Refusal, error_frame};
@@ -17,12 +19,11 @@ use super::socket::{Incoming, Socket};
 use super::{random, random_u64};
 use crate::AppState;
 use crate::http::Stream;
-use crate::identity::TokenError;
 use bytes::Bytes;
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::shell::{Event, Full, Outbox};
 use rookery_actors::{ConnId, Envelope, SessionMsg, SessionRef};
-use rookery_protocol::client::{Authenticate, Resume};
+use rookery_protocol::client::Resume;
 use rookery_protocol::limits::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_MESSAGE_BYTES};
 use rookery_protocol::{
     ClientFrame, CloseCode, DecodeError, ErrorCode, ServerFrame, SessionId, frames, server,
@@ -30,6 +31,7 @@ use rookery_protocol::{
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
+use tokens::{Refreshing, Renewal, renewed};
 use tokio::time::{Instant, sleep_until};
 
 /// Heartbeats without a sign of life after which a client counts as gone.
@@ -59,6 +61,8 @@ struct Connection<'a> {
     replies: Vec<u8>,
     /// Sends without an answer.
     under_way: UnderWay,
+    /// A trade of a refresh token that is under way.
+    refreshing: Option<Refreshing<'a>>,
     /// Whether the session has written something: until then the client has nothing to say.
     welcomed: bool,
     /// Sessions that were refused or lost since the last tick.
@@ -95,6 +99,7 @@ async fn serve(state: &AppState, socket: &mut Socket<Stream>, admitted: Admitted
         outbox: Outbox::new(conn, OUTBOX_BYTES + window_bytes as usize),
         replies: Vec::new(),
         under_way: UnderWay::default(),
+        refreshing: None,
         welcomed: false,
         losses: 0,
         paused_until_ms: 0,
@@ -132,6 +137,7 @@ enum Step {
     Tick,
     Session(Event),
     Socket(Incoming),
+    Refreshed(Renewal),
 }
 
 impl Connection<'_> {
@@ -153,6 +159,7 @@ impl Connection<'_> {
                 () = tick.as_mut() => Step::Tick,
                 event = self.outbox.next(&mut arrived), if !writing => Step::Session(event),
                 incoming = poll_fn(|cx| socket.poll(cx, reading)) => Step::Socket(incoming),
+                renewal = renewed(&mut self.refreshing) => Step::Refreshed(renewal),
             };
             let done = match step {
                 Step::Tick => {
@@ -161,7 +168,7 @@ impl Connection<'_> {
                     done
                 }
                 Step::Session(Event::Frames) => {
-                    self.welcomed = true;
+                    self.welcome();
                     self.answered(&arrived);
                     *socket.chunks() = std::mem::take(&mut arrived);
                     self.begin_write(socket);
@@ -172,6 +179,10 @@ impl Connection<'_> {
                     Err(Refusal::close(code).into())
                 }
                 Step::Session(Event::Refused | Event::Lost) => self.attach_again(),
+                Step::Refreshed(renewal) => {
+                    self.refreshed(renewal);
+                    Ok(())
+                }
                 Step::Socket(incoming) => {
                     let received = self.received(incoming);
                     if self.paused_until_ms > 0 {
@@ -192,6 +203,15 @@ impl Connection<'_> {
             socket.chunks().push(std::mem::take(&mut self.replies).into());
         }
         end
+    }
+
+    /// The session has said something: who is let in is told what everybody is told.
+    fn welcome(&mut self) {
+        if !std::mem::replace(&mut self.welcomed, true) {
+            for notice in self.state.notices.current() {
+                self.reply(&notice);
+            }
+        }
     }
 
     // ---- the session ------------------------------------------------------------------------
@@ -294,6 +314,7 @@ impl Connection<'_> {
                     return Err(Refusal::protocol(ErrorCode::OutOfOrder, "Hello came before"));
                 }
                 Some(ClientFrame::Authenticate(frame)) => self.authenticate(&frame),
+                Some(ClientFrame::Refresh(frame)) => self.refresh(frame),
                 Some(ClientFrame::Send(send)) if !self.admits(send.request) => {
                     let detail = "the node has too much to do";
                     self.reply(&error_frame(ErrorCode::Busy, send.request, detail));
@@ -335,6 +356,7 @@ impl Connection<'_> {
                     ClientFrame::Hello(_)
                     | ClientFrame::Ping(_)
                     | ClientFrame::Authenticate(_)
+                    | ClientFrame::Refresh(_)
                     | ClientFrame::Ack(_)
                     | ClientFrame::SetTyping(_)
                     | ClientFrame::Leave(_),
@@ -353,48 +375,6 @@ impl Connection<'_> {
             self.reply(&busy(0));
         }
         Ok(())
-    }
-
-    /// Whether the token is still good: what comes after its end is not listened to.
-    fn still_known(&self) -> Result<(), Refusal> {
-        if self.valid_ms() > 0 {
-            return Ok(());
-        }
-        let detail = "the token has expired";
-        Err(Refusal::new(ErrorCode::TokenExpired, CloseCode::TokenExpired, detail))
-    }
-
-    /// How long the token is still good.
-    fn valid_ms(&self) -> u64 {
-        self.identity.expires_ms.saturating_sub(self.state.gateway.system.now().unix_ms)
-    }
-
-    fn authenticate(&mut self, frame: &Authenticate) {
-        let request = frame.request;
-        let error = match hello::verify(self.state, &frame.token) {
-            Ok(claims)
-                if (claims.user, claims.device) == (self.identity.user, self.identity.device) =>
-            {
-                let expires_ms = claims.expires_s.saturating_mul(1000);
-                self.identity.expires_ms = expires_ms;
-                if self.tell(SessionMsg::Renewed { request, expires_ms }).is_ok() {
-                    return;
-                }
-                self.pause();
-                busy(request)
-            }
-            Ok(_) => {
-                let detail = "the token speaks for another user or device";
-                error_frame(ErrorCode::ForeignToken, request, detail)
-            }
-            Err(TokenError::Expired) => {
-                error_frame(ErrorCode::TokenExpired, request, "the token has expired")
-            }
-            Err(TokenError::Bad) => {
-                error_frame(ErrorCode::BadToken, request, "the token is not good here")
-            }
-        };
-        self.reply(&error);
     }
 
     fn reply(&mut self, frame: &ServerFrame) {

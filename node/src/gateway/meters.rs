@@ -5,7 +5,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use rookery_protocol::{ClientFrame, ErrorCode, number};
 
 /// Every frame a client can send, by number and name.
-const FRAMES: [(u8, &str); 15] = [
+const FRAMES: [(u8, &str); 16] = [
     (number::HELLO, "Hello"),
     (number::PING, "Ping"),
     (number::ACK, "Ack"),
@@ -21,6 +21,7 @@ const FRAMES: [(u8, &str); 15] = [
     (number::UNWATCH, "Unwatch"),
     (number::AUTHENTICATE, "Authenticate"),
     (number::LEAVE, "Leave"),
+    (number::REFRESH, "Refresh"),
 ];
 
 /// The counters of all connections of a node.
@@ -97,6 +98,7 @@ mod tests {
             assert!(FRAMES.contains(&(frame.number(), frame.name())), "{}", frame.name());
         }
         let numbers: Vec<u8> = FRAMES.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, (number::HELLO..=number::LEAVE).collect::<Vec<u8>>());
+        let known = (number::HELLO..=number::LEAVE).chain([number::REFRESH]);
+        assert_eq!(numbers, known.collect::<Vec<u8>>());
     }
 }

@@ -5,7 +5,7 @@
 //! upgrade      GET /v1/ws -> 101, one task a connection
 //! hello        the first frame: versions, token, device -> who it is
 //! admission    how many sends are let in at a time
-//! connection   frames to the session, the session's frames to the socket, signs of life
+//! connection   frames to the session, the session's frames to the socket, signs of life, tokens
 //! refusal      Error, Bye, close
 //! socket       one WebSocket: bytes in, chunks out, time to write
 //! trim         memory given back after a storm
@@ -168,6 +168,11 @@ impl Gateway {
     fn revoked_elsewhere(&self, user: UserId, device: DeviceId) {
         self.revoked.mark(user, device);
         self.system.end_device_here(user, device);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.count.load(Ordering::Acquire)
     }
 
     /// The actors.

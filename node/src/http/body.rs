@@ -16,7 +16,7 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 ///
 /// # Errors
 /// `WrongContentType`, `TooLarge`, `TooSlow` or `BadRequest`.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(crate) async fn json<T: DeserializeOwned>(
     request: Request,
     patience: Duration,
     fields: &str,

@@ -39,6 +39,8 @@ pub enum ErrorCode {
     ForeignOrigin,
     /// Too many attempts from this address.
     RateLimited,
+    /// There are as many of the kind as there may be.
+    TooMany,
     /// Too many requests wait.
     Busy,
     /// The body is over the limit.
@@ -77,6 +79,7 @@ impl ErrorCode {
             Self::TokenExpired => "TokenExpired",
             Self::ForeignOrigin => "ForeignOrigin",
             Self::RateLimited => "RateLimited",
+            Self::TooMany => "TooMany",
             Self::Busy => "Busy",
             Self::TooLarge => "TooLarge",
             Self::WrongContentType => "WrongContentType",
@@ -96,7 +99,7 @@ impl ErrorCode {
             Self::BadRequest | Self::BadName | Self::BadPassword | Self::BadProfile => {
                 StatusCode::BAD_REQUEST
             }
-            Self::NameTaken => StatusCode::CONFLICT,
+            Self::NameTaken | Self::TooMany => StatusCode::CONFLICT,
             Self::SignUpClosed | Self::NotInvited | Self::AccountDisabled | Self::ForeignOrigin => {
                 StatusCode::FORBIDDEN
             }
@@ -194,7 +197,9 @@ impl From<IdentityError> for ApiError {
             IdentityError::WrongCredentials => {
                 (ErrorCode::WrongCredentials, "name and password don't fit")
             }
-            IdentityError::BadToken => (ErrorCode::BadToken, "log in again"),
+            IdentityError::BadToken | IdentityError::ForeignToken => {
+                (ErrorCode::BadToken, "log in again")
+            }
             IdentityError::TokenExpired => {
                 (ErrorCode::TokenExpired, "the issuer's token has expired; get another one")
             }

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 #[openapi(
     info(title = "Rookery", description = "The HTTP side of a chat server; messages travel over \
         the WebSocket, see PROTOCOL.md."),
-    modifiers(&Bearer),
+    modifiers(&BearerScheme),
     paths(
         api::sign_up,
         api::log_in,
@@ -35,9 +35,10 @@ use utoipa::{Modify, OpenApi};
 )]
 struct Api;
 
-struct Bearer;
+/// Adds the way in by a token to a document.
+pub(crate) struct BearerScheme;
 
-impl Modify for Bearer {
+impl Modify for BearerScheme {
     fn modify(&self, document: &mut Document) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_with(Default::default);

@@ -3,13 +3,14 @@
 use super::rate::bucket_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The counts. Clones share them. There are at most as many as there are connections.
 #[derive(Clone, Debug)]
 pub struct PerAddress {
-    /// 0: no limit.
-    most: usize,
+    /// 0: no limit. Operators may change it while the node runs.
+    most: Arc<AtomicUsize>,
     limit_loopback: bool,
     /// Proxies: behind each are many clients.
     exempt: Arc<[IpAddr]>,
@@ -41,7 +42,14 @@ impl PerAddress {
     #[must_use]
     pub fn new(most: usize, limit_loopback: bool, proxies: Vec<IpAddr>) -> Self {
         let open = Arc::default();
+        let most = Arc::new(AtomicUsize::new(most));
         Self { most, limit_loopback, exempt: proxies.into(), open }
+    }
+
+    /// From now on an address may have at most `most` (0: no limit) connections; those that are
+    /// open stay.
+    pub fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// No limit.
@@ -53,7 +61,8 @@ impl PerAddress {
     /// Counts a connection; `None` when its address has as many as it may.
     pub(super) fn count(&self, address: IpAddr) -> Option<Counted> {
         let address = address.to_canonical();
-        let free = self.most == 0
+        let most = self.most.load(Ordering::Relaxed);
+        let free = most == 0
             || (address.is_loopback() && !self.limit_loopback)
             || self.exempt.contains(&address);
         if free {
@@ -62,7 +71,7 @@ impl PerAddress {
         let address = bucket_of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return None;
         }
         *count += 1;

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 
 /// The variable segment of a path. One that is no text is nothing that could be found.
 #[derive(Clone, Debug)]
-pub(super) struct Segment(pub(super) String);
+pub(crate) struct Segment(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = ApiError;
@@ -21,15 +21,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
 /// A place in a list and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(crate) struct Page {
     /// The page begins after this id.
-    pub(super) after: Option<u64>,
+    pub(crate) after: Option<u64>,
     /// Most items of the page.
-    pub(super) limit: usize,
+    pub(crate) limit: usize,
 }
 
 /// An id: 16 digits of hex.
-pub(super) fn id(text: &str) -> Option<u64> {
+pub(crate) fn id(text: &str) -> Option<u64> {
     hex::decode(text).map(u64::from_be_bytes)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn id(text: &str) -> Option<u64> {
 ///
 /// # Errors
 /// `BadRequest`.
-pub(super) fn fields<'a, const N: usize>(
+pub(crate) fn fields<'a, const N: usize>(
     query: Option<&'a str>,
     known: [&str; N],
 ) -> Result<[Option<&'a str>; N], ApiError> {
@@ -59,7 +59,7 @@ pub(super) fn fields<'a, const N: usize>(
 ///
 /// # Errors
 /// `BadRequest`.
-pub(super) fn page(query: Option<&str>, most: usize) -> Result<Page, ApiError> {
+pub(crate) fn page(query: Option<&str>, most: usize) -> Result<Page, ApiError> {
     let [after, limit] = fields(query, ["after", "limit"])?;
     let after = after.map(|after| id(after).ok_or_else(|| bad("after is not an id of a page")));
     Ok(Page { after: after.transpose()?, limit: limit_of(limit, most)? })
@@ -69,13 +69,13 @@ pub(super) fn page(query: Option<&str>, most: usize) -> Result<Page, ApiError> {
 ///
 /// # Errors
 /// `BadRequest`.
-pub(super) fn limit_of(limit: Option<&str>, most: usize) -> Result<usize, ApiError> {
+pub(crate) fn limit_of(limit: Option<&str>, most: usize) -> Result<usize, ApiError> {
     let Some(limit) = limit else { return Ok(most) };
     let limit = limit.parse::<usize>().ok().filter(|limit| (1..=most).contains(limit));
     limit.ok_or_else(|| bad("limit is out of its bounds"))
 }
 
-pub(super) fn bad(detail: &'static str) -> ApiError {
+pub(crate) fn bad(detail: &'static str) -> ApiError {
     ApiError::new(ErrorCode::BadRequest, detail)
 }
 

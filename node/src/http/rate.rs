@@ -15,16 +15,16 @@ const SHARED_FACTOR: u32 = 64;
 /// The buckets.
 #[derive(Debug)]
 pub struct Attempts {
-    /// Time after which an address gets one more attempt.
-    interval: Duration,
-    burst: u64,
     limit_loopback: bool,
     max_addresses: usize,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Time after which an address gets one more attempt.
+    interval: Duration,
+    burst: u64,
     /// When the bucket of an address will be full again; the only number a bucket needs.
     full_at: HashMap<IpAddr, Instant>,
     shared_full_at: Option<Instant>,
@@ -35,13 +35,21 @@ impl Attempts {
     /// Buckets that hold `burst` attempts and gain `per_minute` of them.
     #[must_use]
     pub fn new(per_minute: u64, burst: u64, limit_loopback: bool) -> Self {
-        Self {
-            interval: Duration::from_nanos(60_000_000_000 / per_minute.max(1)),
+        let state = State {
+            interval: interval(per_minute),
             burst: burst.max(1),
-            limit_loopback,
-            max_addresses: MAX_ADDRESSES,
-            state: Mutex::default(),
-        }
+            full_at: HashMap::new(),
+            shared_full_at: None,
+            swept: None,
+        };
+        Self { limit_loopback, max_addresses: MAX_ADDRESSES, state: Mutex::new(state) }
+    }
+
+    /// From now on buckets hold `burst` attempts and gain `per_minute` of them; what was taken
+    /// stays taken.
+    pub fn set(&self, per_minute: u64, burst: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.interval, state.burst) = (interval(per_minute), burst.max(1));
     }
 
     /// Takes one attempt.
@@ -55,13 +63,14 @@ impl Attempts {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.make_room(&mut state, address, now);
+        let (interval, burst) = (state.interval, state.burst);
         if state.full_at.len() < self.max_addresses || state.full_at.contains_key(&address) {
             let full_at = state.full_at.entry(address).or_insert(now);
-            return take(full_at, now, self.interval, self.burst);
+            return take(full_at, now, interval, burst);
         }
-        let interval = self.interval / SHARED_FACTOR;
+        let interval = interval / SHARED_FACTOR;
         let full_at = state.shared_full_at.get_or_insert(now);
-        take(full_at, now, interval, self.burst.saturating_mul(u64::from(SHARED_FACTOR)))
+        take(full_at, now, interval, burst.saturating_mul(u64::from(SHARED_FACTOR)))
     }
 
     /// Forgets the full buckets, at most once a second, when there is no room for a new one.
@@ -73,6 +82,10 @@ impl Attempts {
             state.swept = Some(now);
         }
     }
+}
+
+fn interval(per_minute: u64) -> Duration {
+    Duration::from_nanos(60_000_000_000 / per_minute.max(1))
 }
 
 /// Takes an attempt from the bucket that is full again at `full_at`: each attempt moves that
@@ -126,6 +139,18 @@ mod tests {
         assert_eq!(taken(&attempts, "10.0.0.1", later, 9), 3);
         let much_later = start + Duration::from_secs(3_600);
         assert_eq!(taken(&attempts, "10.0.0.1", much_later, 99), 5);
+    }
+
+    #[test]
+    fn a_changed_rate_counts_at_once_and_forgives_nothing() {
+        let attempts = Attempts::new(60, 5, false);
+        let start = Instant::now();
+        assert_eq!(taken(&attempts, "10.0.0.1", start, 9), 5);
+        attempts.set(60, 7);
+        assert_eq!(taken(&attempts, "10.0.0.1", start, 9), 2);
+        attempts.set(6, 1);
+        assert_eq!(taken(&attempts, "10.0.0.1", start + Duration::from_secs(6), 9), 1);
+        assert_eq!(taken(&attempts, "10.0.0.2", start, 9), 1);
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::future::Future;
 use std::time::Duration;
 
 /// What a read answers.
-pub(super) type Read<T> = Result<T, ApiError>;
+pub(crate) type Read<T> = Result<T, ApiError>;
 
 /// Most time a read may take, with its wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads, when there is a place.
-pub(super) async fn on<T, F>(
+pub(crate) async fn on<T, F>(
     state: &AppState,
     call: impl FnOnce(Store) -> F + Send + 'static,
 ) -> Read<T>

@@ -114,18 +114,23 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::WrongCredentials`], and [`IdentityError`].
     pub async fn delete(&self, attempt: Attempt) -> Result<Vec<(UserId, DeviceId)>, IdentityError> {
-        let shared = Arc::clone(&self.shared);
         let devices = self.run(move |shared| async move {
             let user = shared.verified(attempt).await?.user;
             shared.shut_out(user, true).await.map(|devices| (user, devices))
         });
         let (user, devices) = devices.await?;
+        self.erase_soon(user);
+        Ok(devices)
+    }
+
+    /// Erases an account that was shut out for it, in the background.
+    pub(super) fn erase_soon(&self, user: UserId) {
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             if let Err(error) = shared.erase(user).await {
                 tracing::warn!(%user, ?error, "a deletion will be gone on with");
             }
         });
-        Ok(devices)
     }
 
     /// Goes on with deletions that were begun, on whichever node.

@@ -8,10 +8,12 @@ use axum::http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum FetchError {
     /// The file can't be read.
     File(std::io::Error),
+    /// The authority's file can't be used.
+    Authority(String),
     /// The place is no URL, or one in the clear on another machine.
     Place,
     /// The other end can't be reached, or proves to be somebody else.
@@ -46,6 +50,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(error) => write!(f, "the file can't be read: {error}"),
+            Self::Authority(error) => write!(f, "issuer.ca can't be used: {error}"),
             Self::Place => f.write_str("the place is neither a file nor a URL of https"),
             Self::Unreachable(error) => write!(f, "it can't be reached: {error}"),
             Self::Http => f.write_str("the answer is not HTTP, too long, or broke off"),
@@ -58,17 +63,18 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// The document at a place: a path, or a URL.
-pub(super) async fn text(place: &str) -> Result<Bytes, FetchError> {
+/// The document at a place: a path, or a URL. With the PEM file of an authority, who answers shows a
+/// certificate of it, and no other is believed.
+pub(super) async fn text(place: &str, authority: Option<&Path>) -> Result<Bytes, FetchError> {
     if !place.contains("://") {
         let bytes = tokio::fs::read(place).await.map_err(FetchError::File)?;
         return if bytes.len() <= MAX_BYTES { Ok(bytes.into()) } else { Err(FetchError::NotKeys) };
     }
-    let got = tokio::time::timeout(PATIENCE, get(place)).await;
+    let got = tokio::time::timeout(PATIENCE, get(place, authority)).await;
     got.map_err(|_| FetchError::TooSlow)?
 }
 
-async fn get(place: &str) -> Result<Bytes, FetchError> {
+async fn get(place: &str, authority: Option<&Path>) -> Result<Bytes, FetchError> {
     let uri: Uri = place.parse().map_err(|_| FetchError::Place)?;
     let host = uri.host().ok_or(FetchError::Place)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -83,7 +89,8 @@ async fn get(place: &str) -> Result<Bytes, FetchError> {
         return ask(stream, &uri).await;
     }
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| FetchError::Place)?;
-    let stream = connector()?.connect(name, stream).await.map_err(FetchError::Unreachable)?;
+    let stream =
+        connector(authority)?.connect(name, stream).await.map_err(FetchError::Unreachable)?;
     ask(stream, &uri).await
 }
 
@@ -91,10 +98,24 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Believes the authorities that this machine believes.
-fn connector() -> Result<TlsConnector, FetchError> {
+/// Believes one authority, or those that this machine believes. Its file is read each time, like the
+/// keys: a new one counts without a restart.
+fn connector(authority: Option<&Path>) -> Result<TlsConnector, FetchError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match authority {
+        Some(path) => {
+            let certificates = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| FetchError::Authority(error.to_string()))?;
+            roots.add_parsable_certificates(certificates);
+            if roots.is_empty() {
+                return Err(FetchError::Authority("it holds no certificate".to_owned()));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -190,7 +190,7 @@ impl Issuer {
     }
 
     async fn fetched_keys(&self) -> Result<Arc<[Jwk]>, FetchError> {
-        let text = fetch::text(&self.section.jwks).await?;
+        let text = fetch::text(&self.section.jwks, self.section.ca.as_deref()).await?;
         let set: KeySet = serde_json::from_slice(&text).map_err(|_| FetchError::NotKeys)?;
         // A key of a kind that isn't known here must not cost the others.
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());

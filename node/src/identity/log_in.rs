@@ -58,7 +58,8 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub async fn sign_up(&self, wanted: Wanted) -> Result<Credentials, IdentityError> {
-        let invitation = match self.shared.sign_up {
+        let sign_up = *self.shared.sign_up.borrow();
+        let invitation = match sign_up {
             SignUp::Closed => return Err(IdentityError::SignUpClosed),
             SignUp::Open => None,
             SignUp::Invitation => {
@@ -96,6 +97,33 @@ impl Identity {
             }
         })
         .await
+    }
+
+    /// Trades a refresh token for fresh tokens, if it is this device's: another's is not used up.
+    ///
+    /// The second field is as of [`Identity::refresh`].
+    pub async fn refresh_of(
+        &self,
+        owner: (UserId, DeviceId),
+        token: &str,
+    ) -> (Result<Credentials, IdentityError>, Option<(UserId, DeviceId)>) {
+        let Some(hash) = RefreshToken::parse(token).map(|token| token.hash()) else {
+            return (Err(IdentityError::BadToken), None);
+        };
+        let asked = self.run(move |shared| async move {
+            let found =
+                on_store(
+                    &shared.store,
+                    move |store| async move { store.refresh_owner(hash).await },
+                );
+            Ok(found.await??)
+        });
+        match asked.await {
+            Ok(Some(found)) if found == owner => self.refresh(token).await,
+            Ok(Some(_)) => (Err(IdentityError::ForeignToken), None),
+            Ok(None) => (Err(IdentityError::BadToken), None),
+            Err(error) => (Err(error), None),
+        }
     }
 
     /// Trades a refresh token for fresh tokens. The second field names a device that was revoked

@@ -23,6 +23,7 @@ mod key_ring;
 mod lockout;
 mod log_in;
 mod names;
+mod operators;
 mod password;
 mod refresh;
 mod token;
@@ -33,6 +34,7 @@ pub use devices::{DevicePage, Standing};
 pub(crate) use key_ring::{Secrets, keep_keys};
 pub use lockout::Lockout;
 pub use log_in::{Attempt, Wanted};
+pub use operators::Overview;
 pub use password::{PasswordError, Passwords};
 pub use refresh::{RefreshToken, SuccessionKey};
 pub use token::{Claims, LEEWAY_S, SigningFailed, TokenError, Tokens};
@@ -44,7 +46,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Fewest and most bytes of a password.
 pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
@@ -101,6 +103,8 @@ pub enum IdentityError {
     WrongCredentials,
     /// The token is unknown, expired or was used before.
     BadToken,
+    /// The token is another device's.
+    ForeignToken,
     /// The foreign token was good once.
     TokenExpired,
     /// No foreign issuer is configured.
@@ -173,7 +177,8 @@ struct Shared {
     issuer: Option<issuer::Issuer>,
     create_external: bool,
     tokens: Tokens,
-    sign_up: SignUp,
+    /// Operators may change it while the node runs.
+    sign_up: watch::Sender<SignUp>,
     access_ttl_s: u64,
     refresh_ttl_ms: u64,
     refresh_grace_ms: u64,
@@ -206,7 +211,7 @@ impl Identity {
             create_external: config.issuer.create_accounts,
             tokens: Tokens::with(&secrets.ring)?,
             succession: SuccessionKey::of(&secrets.secret),
-            sign_up: config.limits.sign_up,
+            sign_up: watch::Sender::new(config.limits.sign_up),
             access_ttl_s: config.tokens.access_ttl_s,
             refresh_ttl_ms: config.tokens.refresh_ttl_s.saturating_mul(1000),
             refresh_grace_ms: config.tokens.refresh_grace_s.saturating_mul(1000),
@@ -219,6 +224,11 @@ impl Identity {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.shared.tokens
+    }
+
+    /// Whether strangers may make accounts, from now on.
+    pub(crate) fn set_sign_up(&self, sign_up: SignUp) {
+        self.shared.sign_up.send_replace(sign_up);
     }
 
     /// Runs an operation as a task of its own, within the bound, for as long as [`PATIENCE`].

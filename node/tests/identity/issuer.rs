@@ -236,6 +236,114 @@ async fn keys_that_were_replaced_are_good_no_more_and_an_issuer_that_is_down_loc
     assert!(asked.load(Ordering::SeqCst) > before);
 }
 
+/// An authority, and what a server shows that it vouches for.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    fn write(&self, dir: &Path) -> std::path::PathBuf {
+        let path = dir.join("authority.pem");
+        std::fs::write(&path, self.certificate.pem()).unwrap();
+        path
+    }
+
+    /// A server of one name.
+    fn server(&self, name: &str) -> Arc<rustls::ServerConfig> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into());
+        Arc::new(config.unwrap())
+    }
+}
+
+/// Serves a set of keys over HTTPS: its URL by that name.
+async fn serve_https(name: &str, server: Arc<rustls::ServerConfig>, set: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{name}:{}/keys", listener.local_addr().unwrap().port());
+    let acceptor = tokio_rustls::TlsAcceptor::from(server);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Who does not believe the certificate goes here.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /keys HTTP/1.1\r\n"));
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{set}", set.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn keys_come_over_https_from_who_the_configured_authority_vouches_for_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = Key::ed25519("one");
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let ca = ours.write(dir.path());
+    let trusted = serve_https("localhost", ours.server("localhost"), set(&[&key])).await;
+    let foreign = serve_https("localhost", theirs.server("localhost"), set(&[&key])).await;
+    let renamed = serve_https("localhost", ours.server("elsewhere.example"), set(&[&key])).await;
+    for (jwks, ca, good, what) in [
+        (&trusted, Some(ca.clone()), true, "the authority's own"),
+        (&foreign, Some(ca.clone()), false, "another authority's"),
+        (&renamed, Some(ca), false, "another name's"),
+        (&trusted, None, false, "one this machine does not know"),
+        (&trusted, Some(dir.path().join("none.pem")), false, "no file"),
+    ] {
+        let jwks = jwks.clone();
+        let running = Running::start_with(move |config| {
+            config.issuer.url = URL.to_owned();
+            config.issuer.jwks = jwks;
+            config.issuer.ca = ca;
+        })
+        .await;
+        let answer = exchange(&running, &key.token(&claims("s-1"))).await;
+        if good {
+            assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+        } else {
+            assert_eq!(answer.error(), (503, "Busy".to_owned()), "{what}");
+        }
+        running.node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_nobody_reaches_is_told_as_a_time_to_retry() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let key = Key::ed25519("one");
+    // In the clear from another machine is never asked; nor is what is no URL of the web.
+    for jwks in [
+        format!("http://{free}/keys"),
+        "http://10.0.0.1/keys".to_owned(),
+        "ftp://x/keys".to_owned(),
+    ] {
+        let running = start(&jwks).await;
+        let answer = exchange(&running, &key.token(&claims("s-1"))).await;
+        assert_eq!(answer.error(), (503, "Busy".to_owned()), "{jwks}");
+        assert!(answer.header("retry-after").is_some(), "{jwks}");
+        assert_eq!(running.get("/healthz").await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn accounts_are_only_made_where_that_is_wanted() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod admin;
 mod bad_input;
 mod issuer;
 mod openapi;

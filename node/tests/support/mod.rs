@@ -28,6 +28,7 @@ pub fn config(dir: &Path) -> Config {
     config.node.data_dir = dir.to_owned();
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.metrics.listen = Some(config.http.listen);
+    config.admin.listen = Some(config.http.listen);
     config
 }
 

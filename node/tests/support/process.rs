@@ -32,6 +32,7 @@ pub fn serve_at(data: &Path, listen: SocketAddr) -> Command {
     let mut command = rookery();
     command.arg("serve").arg("--data").arg(data);
     command.args(["--listen", &listen.to_string(), "--metrics", "127.0.0.1:0"]);
+    command.args(["--admin", "127.0.0.1:0"]);
     command
 }
 

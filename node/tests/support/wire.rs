@@ -327,6 +327,7 @@ pub fn answered(frame: &ServerFrame) -> Option<u32> {
         ServerFrame::Conversation(f) => Some(f.request),
         ServerFrame::TooFar(f) => Some(f.request),
         ServerFrame::Done(f) => Some(f.request),
+        ServerFrame::Refreshed(f) => Some(f.request),
         ServerFrame::Sent(f) => Some(f.request),
         ServerFrame::CaughtUp(f) => Some(f.request),
         _ => None,

@@ -165,6 +165,10 @@ fn session_requests() -> impl Strategy<Value = Frame> {
         (u32s(), text())
             .prop_map(|(request, token)| client_frame(client::Authenticate { request, token })),
         Just(client_frame(client::Leave {})),
+        (u32s(), text()).prop_map(|(request, refresh_token)| client_frame(client::Refresh {
+            request,
+            refresh_token
+        })),
     ]
 }
 
@@ -234,6 +238,21 @@ fn session_answers() -> impl Strategy<Value = Frame> {
         (u32s(), cursor())
             .prop_map(|(request, cursor)| server_frame(server::TooFar { request, cursor })),
         u32s().prop_map(|request| server_frame(server::Done { request })),
+        (u32s(), text(), u64s(), text()).prop_map(
+            |(request, access_token, access_expires_ms, refresh_token)| {
+                server_frame(server::Refreshed {
+                    request,
+                    access_token,
+                    access_expires_ms,
+                    refresh_token,
+                })
+            }
+        ),
+        (u64s(), u64s(), text()).prop_map(|(notice, time_ms, text)| server_frame(server::Notice {
+            notice,
+            time_ms,
+            text
+        })),
         (u32s(), cursor())
             .prop_map(|(request, cursor)| server_frame(server::CaughtUp { request, cursor })),
     ]

@@ -15,6 +15,7 @@
 
 mod conversations;
 mod known;
+mod operators;
 mod users;
 
 use crate::engine::{Engine, ReadError, Row, View};
@@ -255,6 +256,9 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'X' => users::shut_out(&mut row),
         b'G' => users::invitation(&mut row),
         b'O' => users::external(&mut row),
+        b'Y' => operators::audit(&mut row),
+        b'A' => operators::notices(&mut row),
+        b'S' => operators::overrides(&mut row),
         b'Z' => users::transfer(&mut row),
         _ => Err(Stop::Fault("this version knows the tag but no rule for it".to_owned())),
     }

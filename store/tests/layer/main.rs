@@ -29,6 +29,8 @@ mod members;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod refresh;

@@ -62,6 +62,10 @@ fn client_session() -> Vec<(&'static str, ClientFrame)> {
         ),
         ("authenticate", client::Authenticate { request: 16, token: TOKEN.into() }.into()),
         ("leave", client::Leave {}.into()),
+        (
+            "refresh",
+            client::Refresh { request: 17, refresh_token: "example-refresh-token".into() }.into(),
+        ),
     ]
 }
 

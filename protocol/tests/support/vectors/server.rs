@@ -99,6 +99,21 @@ fn server_session() -> Vec<(&'static str, ServerFrame)> {
             server::TooFar { request: 2, cursor: Cursor { epoch: 2, stamp: STAMP } }.into(),
         ),
         ("done", server::Done { request: 14 }.into()),
+        (
+            "refreshed",
+            server::Refreshed {
+                request: 17,
+                access_token: TOKEN.into(),
+                access_expires_ms: 1_760_003_600_000,
+                refresh_token: "example-refresh-token".into(),
+            }
+            .into(),
+        ),
+        (
+            "notice",
+            server::Notice { notice: 3, time_ms: 1_760_000_060_000, text: "Back at 22:00.".into() }
+                .into(),
+        ),
     ]
 }
 
