@@ -87,7 +87,7 @@ export class Client {
   /**
    * Listens. Events: state {state, ...}; conversation {conversation}; entries {conversation,
    * entries, at: "end" | "start" | "reset"}; pending {conversation}; typing {conversation};
-   * presence {user}; loaded {}; fault (an error nobody waits for, for the log).
+   * presence {user}; loaded {}; notice {notice, text}; fault (an error nobody waits for, for the log).
    * @returns {() => void} stops listening
    */
   on(event, listener) {
@@ -214,6 +214,7 @@ export class Client {
       case "Presence":
         this.presence.set(fields.user, fields);
         return this.#emit("presence", { user: fields.user });
+      case "Notice": return this.#emit("notice", fields);
       case "Typing":
         return this.#typed(fields);
       case "Error":

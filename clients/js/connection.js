@@ -16,8 +16,11 @@ const DEAD_AFTER_BEATS = 3;
 /** A refreshed token is asked for this long before the old one expires. */
 const REFRESH_EARLY_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** The request number of `Authenticate`; other requests of a session use greater ones. */
-export const AUTHENTICATE_REQUEST = 1;
+/** The request numbers of `Authenticate` and `Refresh`; others of a session use greater ones. */
+const AUTHENTICATE_REQUEST = 1;
+const REFRESH_REQUEST = 2;
+export const LAST_OWN_REQUEST = REFRESH_REQUEST;
+const TRADE_TIMEOUT_MS = 10_000;
 
 export const CloseCode = Object.freeze({
   GoingAway: 4000,
@@ -73,13 +76,16 @@ export class Connection {
   #triedFresh = false;
   /** Beats since anything was heard. Counted, not timed: timers of a hidden page run late. */
   #silentBeats = 0;
+  /** Who waits for the answer to `Refresh`: `{resolve, reject}`. */
+  #trading = null;
   #nonce = 0;
   #running = new Map();
 
   /**
    * @param {object} options
    * @param {string[]} options.urls WebSocket addresses, best first
-   * @param {(wish: {fresh: boolean, instead: string | null}) => Promise<{token: string, leftMs: number}>} options.token
+   * @param {(wish: {fresh: boolean, instead: string | null, trade?: Function}) => Promise<{token: string, leftMs: number}>} options.token
+   *   `trade(refreshToken)` asks on this connection: `Refreshed`, or an error (its `code`; none: lost)
    * @param {object} options.on `welcome(fields)`, `frame(name, fields)`, `state(state, detail)`
    */
   constructor(options) {
@@ -247,6 +253,7 @@ export class Connection {
   #drop() {
     this.#generation += 1;
     for (const name of [...this.#running.keys()]) this.#cancel(name);
+    this.#traded(null, new Error("the connection is lost"));
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
@@ -300,6 +307,12 @@ export class Connection {
       case "Behind":
         this.#acknowledge();
         break;
+      case "Refreshed":
+        this.#token = fields.access_token;
+        return this.#traded(fields, null);
+      case "Error":
+        if (fields.request !== REFRESH_REQUEST) break;
+        return this.#traded(null, Object.assign(new Error(fields.detail), fields));
     }
     this.#on.frame(name, fields);
   }
@@ -366,10 +379,13 @@ export class Connection {
     this.#after("refresh", wait, async () => {
       const generation = this.#generation;
       try {
-        const { token, leftMs } = await this.#options.token({ fresh: true, instead: this.#token });
+        const trade = (refreshToken) => this.#trade(refreshToken);
+        const wish = { fresh: true, instead: this.#token, trade };
+        const { token, leftMs } = await this.#options.token(wish);
         if (generation !== this.#generation) return;
+        // One that was traded here the session has already.
+        if (token !== this.#token) this.send("Authenticate", { request: AUTHENTICATE_REQUEST, token });
         this.#token = token;
-        this.send("Authenticate", { request: AUTHENTICATE_REQUEST, token });
         this.#refreshBefore(leftMs);
       } catch (error) {
         if (generation !== this.#generation) return;
@@ -377,5 +393,24 @@ export class Connection {
         if (left > wait) this.#refreshIn(5_000 + this.#random() * 5_000, left - wait);
       }
     });
+  }
+
+  /** Trades a refresh token for fresh tokens on this connection. */
+  #trade(refreshToken) {
+    return new Promise((resolve, reject) => {
+      this.#traded(null, new Error("another trade began"));
+      const fields = { request: REFRESH_REQUEST, refresh_token: refreshToken };
+      if (!this.send("Refresh", fields)) return reject(new Error("there is no connection"));
+      this.#trading = { resolve, reject };
+      this.#after("trade", TRADE_TIMEOUT_MS, () => this.#traded(null, new Error("no answer")));
+    });
+  }
+
+  #traded(fields, error) {
+    const waiting = this.#trading;
+    this.#trading = null;
+    this.#cancel("trade");
+    if (fields) waiting?.resolve(fields);
+    else waiting?.reject(error);
   }
 }

@@ -5,6 +5,8 @@
 
 /** Refresh when the access token has less than this left, in milliseconds. */
 const EARLY_MS = 15_000;
+/** `BadToken` as the wire numbers it. */
+const BAD_TOKEN = 200;
 
 /** The service refused, or could not be reached (`code` "Unreachable"). */
 export class HttpError extends Error {
@@ -82,32 +84,50 @@ export class Tokens {
   }
 
   /**
-   * An access token; with `fresh`, one other than `instead`.
-   * @param {{fresh?: boolean, instead?: string | null}} wish
+   * An access token; with `fresh`, one other than `instead`. A refresh goes over the connection of
+   * `trade`, if there is one, and else over HTTP.
+   * @param {{fresh?: boolean, instead?: string | null, trade?: Function}} wish
    * @returns {Promise<{token: string, leftMs: number}>}
    * @throws {HttpError} `signedOut` when the user must log in again
    */
-  async access({ fresh = false, instead = null } = {}) {
+  async access({ fresh = false, instead = null, trade = null } = {}) {
     const tokens = this.#kept();
     const stale = fresh && tokens.access_token === instead;
     if (!stale && this.#left(tokens) > EARLY_MS) return this.#told(tokens);
-    this.#refreshing ??= this.lock(() => this.#refresh(tokens.access_token)).finally(() => {
+    this.#refreshing ??= this.lock(() => this.#refresh(tokens.access_token, trade)).finally(() => {
       this.#refreshing = null;
     });
     return this.#refreshing;
   }
 
-  async #refresh(old) {
+  async #refresh(old, trade) {
     const tokens = this.#kept();
     if (tokens.access_token !== old && this.#left(tokens) > EARLY_MS) return this.#told(tokens);
     try {
       const body = { refresh_token: tokens.refresh_token };
-      const next = await post(this.base, "/v1/refresh", body, this.http);
+      const traded = trade && (await this.#traded(tokens, trade));
+      const next = traded || (await post(this.base, "/v1/refresh", body, this.http));
       this.save(next);
       return this.#told(next);
     } catch (error) {
       if (error.signedOut) this.save(null);
       throw error;
+    }
+  }
+
+  /** The tokens of a trade; null when its connection gave none: for a while, asking again is safe. */
+  async #traded(tokens, trade) {
+    try {
+      const fields = await trade(tokens.refresh_token);
+      return {
+        ...tokens,
+        access_token: fields.access_token,
+        access_expires_ms: Number(fields.access_expires_ms),
+        refresh_token: fields.refresh_token,
+      };
+    } catch (error) {
+      if (error.code === BAD_TOKEN) throw new HttpError(401, "BadToken", error.message);
+      return null;
     }
   }
 

@@ -3,7 +3,7 @@
 // Every request here may be carried out more than once without harm, so one whose answer is lost
 // with a connection is asked again on the next. Sends are not here: see sends.js.
 
-import { AUTHENTICATE_REQUEST } from "./connection.js";
+import { LAST_OWN_REQUEST } from "./connection.js";
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const MOST_TRIES = 5;
@@ -35,7 +35,7 @@ export class Requests {
   #random;
   #inFlight = new Map();
   #queue = [];
-  #last = AUTHENTICATE_REQUEST;
+  #last = LAST_OWN_REQUEST;
 
   /** Most requests without answer, as the service says. */
   limit = 32;
@@ -49,7 +49,7 @@ export class Requests {
 
   /** A number that no other request of the session has. */
   number() {
-    this.#last = this.#last >= 0xffff_ffff ? AUTHENTICATE_REQUEST + 1 : this.#last + 1;
+    this.#last = this.#last >= 0xffff_ffff ? LAST_OWN_REQUEST + 1 : this.#last + 1;
     return this.#last;
   }
 

@@ -10,6 +10,7 @@ import { ChatView } from "./chat.js";
 import { byId, setText } from "./dom.js";
 import { peerOf } from "./format.js";
 import { ListView } from "./list.js";
+import { clearNotices, showNotice } from "./notice.js";
 import { exclusively, loadTokens, onTokensChanged, openPendingStore, saveTokens } from "./storage.js";
 import { workerTimers } from "./timers.js";
 
@@ -56,6 +57,7 @@ class Session {
     const { client } = this;
     client.on("state", (state) => this.#stateChanged(state));
     client.on("conversation", ({ conversation }) => this.#described(conversation));
+    client.on("notice", showNotice);
     client.on("fault", (error) => console.warn("rookery", error));
     addEventListener("hashchange", () => this.#route(true), { signal });
     addEventListener("online", () => client.hurry(), { signal });
@@ -70,6 +72,7 @@ class Session {
   end() {
     this.#gone.abort();
     this.client.close();
+    clearNotices();
     this.#chat.show(null);
   }
 

@@ -212,6 +212,77 @@ test("the session is told a fresh token a minute before the old one expires", as
   socket.receive(["Done", { request }]);
 });
 
+/** A client whose tokens are asked for by `wish`, and the wish for a fresh one on the line. */
+async function wishing(token) {
+  const wishes = [];
+  const f = fake.fakeClient({
+    token: async (wish) => {
+      wishes.push(wish);
+      return wish.trade ? token(wish) : { token: "token 1", leftMs: 900_000 };
+    },
+  });
+  const socket = await fake.online(f);
+  for (let beat = 0; beat < 168; beat += 1) {
+    socket.receive(["Pong", { nonce: 0 }]);
+    await f.timers.advance(5000);
+  }
+  return { f, socket, wishes };
+}
+
+test("a refresh token is traded on the line, and no Authenticate follows", async () => {
+  const { f, socket } = await wishing(async ({ trade }) => {
+    const fields = await trade("refresh 1");
+    return { token: fields.access_token, leftMs: 900_000 };
+  });
+  const { request, refresh_token: token } = socket.one("Refresh");
+  assert.equal(token, "refresh 1");
+  const fresh = { access_token: "token 2", access_expires_ms: 1n, refresh_token: "refresh 2" };
+  socket.receive(["Refreshed", { request, ...fresh }]);
+  await fake.settle();
+  assert.deepEqual(socket.take("Authenticate"), []);
+  // The next connection shows the new one.
+  socket.lose();
+  await f.timers.advance(1000);
+  assert.equal(f.client.state, "connecting");
+});
+
+test("a trade ends with an error when it is refused, unanswered, or its connection is lost", async () => {
+  for (const [end, code] of [
+    [(socket) => socket.receive(["Error", { request: 2, code: 200, class: 2, retryable: false, retry_after_ms: 0, detail: "no" }]), 200],
+    [(socket) => socket.lose(), undefined],
+    [async (socket, f) => {
+      for (let beat = 0; beat < 2; beat += 1) {
+        socket.receive(["Pong", { nonce: 0 }]);
+        await f.timers.advance(5000);
+      }
+    }, undefined],
+  ]) {
+    let failed = null;
+    const { f, socket } = await wishing(async ({ trade }) => {
+      try {
+        await trade("refresh 1");
+      } catch (error) {
+        failed = error;
+      }
+      return { token: "token 3", leftMs: 900_000 };
+    });
+    await end(socket, f);
+    await fake.settle();
+    assert.equal(failed?.code, code);
+    assert.ok(failed instanceof Error);
+    f.client.close();
+  }
+});
+
+test("a notice of the operators is told", async () => {
+  const f = fake.fakeClient();
+  const socket = await fake.online(f);
+  const told = [];
+  f.client.on("notice", (notice) => told.push(notice));
+  socket.receive(["Notice", { notice: 3n, time_ms: 1n, text: "Back at 22:00." }]);
+  assert.deepEqual(told, [{ notice: 3n, time_ms: 1n, text: "Back at 22:00." }]);
+});
+
 test("a draining node is left for another after the wait it asks for", async () => {
   const f = fake.fakeClient();
   const first = await fake.online(f);

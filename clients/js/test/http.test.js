@@ -103,3 +103,37 @@ test("a refused refresh token forgets the tokens; an unreachable service does no
   }
   assert.equal(offline.kept().refresh_token, "r1");
 });
+
+const traded = { access_token: "a4", refresh_token: "r4", access_expires_ms: BigInt(NOW + 900_000) };
+
+test("a refresh goes over the connection that offers it, and is kept", async () => {
+  const { tokens, asked, kept } = setUp([]);
+  const trade = async (token) => {
+    assert.equal(token, "r1");
+    return traded;
+  };
+  const told = await tokens.access({ fresh: true, instead: "a1", trade });
+  assert.deepEqual(told, { token: "a4", leftMs: 900_000 });
+  assert.equal(kept().refresh_token, "r4");
+  assert.deepEqual(asked, []);
+});
+
+test("when the connection gives no answer, HTTP is asked with the same token", async () => {
+  const { tokens, asked } = setUp([() => answer(200, fresh)]);
+  const trade = async () => {
+    throw new Error("the connection is lost");
+  };
+  assert.equal((await tokens.access({ fresh: true, instead: "a1", trade })).token, "a2");
+  assert.deepEqual(asked, [{ path: "/v1/refresh", refresh_token: "r1" }]);
+});
+
+test("a token that the service calls bad on the connection ends the log-in", async () => {
+  const { tokens, asked, kept } = setUp([]);
+  const trade = async () => {
+    throw Object.assign(new Error("no"), { code: 200 });
+  };
+  const refused = tokens.access({ fresh: true, instead: "a1", trade });
+  await assert.rejects(refused, (error) => error.signedOut);
+  assert.equal(kept(), null);
+  assert.deepEqual(asked, []);
+});

@@ -78,16 +78,19 @@ impl Client {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (events, outbox) = mpsc::channel(EVENTS);
         let (logins, current) = watch::channel(login);
+        let logins = Arc::new(logins);
         let token = current.borrow().access_token.clone();
         let (tokens, fresh_tokens) = mpsc::channel(1);
+        let (refresh, wanted) = mpsc::channel(1);
         let task = Task {
             driver: Driver::new(Arc::new(config), token, cursor),
             sends: HashMap::new(),
             asks: HashMap::new(),
+            logins: Arc::clone(&logins),
+            refresh,
         };
-        let (refresh, wanted) = mpsc::channel(1);
         tokio::spawn(refresher(api, logins, wanted, tokens));
-        tokio::spawn(task.run(inbox, events, refresh, fresh_tokens));
+        tokio::spawn(task.run(inbox, events, fresh_tokens));
         Ok((Self { commands, login: current }, Events(outbox)))
     }
 
@@ -258,6 +261,10 @@ struct Task {
     driver: Driver,
     sends: HashMap<ClientMsgId, Answer<Sent>>,
     asks: HashMap<u32, Answer<Reply>>,
+    /// The newest log-in; the refresher changes it too.
+    logins: Arc<watch::Sender<Login>>,
+    /// Wakes the refresher.
+    refresh: mpsc::Sender<()>,
 }
 
 impl Task {
@@ -265,7 +272,6 @@ impl Task {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         events: mpsc::Sender<Event>,
-        refresh: mpsc::Sender<()>,
         mut tokens: mpsc::Receiver<String>,
     ) {
         // An event that the channel had no room for.
@@ -280,9 +286,7 @@ impl Task {
                 }
                 event = self.driver.drive(held.is_none()) => match event {
                     Some(event) => {
-                        if event == Event::NeedToken && refresh.try_send(()).is_err() {
-                            // A refresh is under way already.
-                        }
+                        self.refresh(&event);
                         self.answer(&event);
                         held = Some(event);
                     }
@@ -317,6 +321,29 @@ impl Task {
         }
     }
 
+    /// Keeps the tokens fresh: over the connection where there is one, over HTTP otherwise.
+    fn refresh(&mut self, event: &Event) {
+        let over_http = match event {
+            Event::NeedToken => {
+                let token = self.logins.borrow().refresh_token.clone();
+                !self.driver.refresh(token).unwrap_or(false)
+            }
+            Event::Refreshed(fresh) => {
+                self.logins.send_modify(|login| {
+                    login.access_token.clone_from(&fresh.access_token);
+                    login.access_expires_ms = fresh.access_expires_ms;
+                    login.refresh_token.clone_from(&fresh.refresh_token);
+                });
+                false
+            }
+            Event::NotRefreshed(_) => true,
+            _ => false,
+        };
+        if over_http && self.refresh.try_send(()).is_err() {
+            // A refresh is under way already.
+        }
+    }
+
     /// Completes the call that an event answers. A caller that went away doesn't matter.
     fn answer(&mut self, event: &Event) {
         match event {
@@ -347,7 +374,7 @@ fn failed(refusal: &Refusal) -> CallError {
 /// Refreshes the tokens each time it is wanted, until it works.
 async fn refresher(
     mut api: Api,
-    logins: watch::Sender<Login>,
+    logins: Arc<watch::Sender<Login>>,
     mut wanted: mpsc::Receiver<()>,
     tokens: mpsc::Sender<String>,
 ) {

@@ -357,6 +357,14 @@ impl Driver {
         self.core.set_token(self.now(), token)
     }
 
+    /// See [`Core::refresh`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was done.
+    pub fn refresh(&mut self, refresh_token: String) -> Result<bool, QueueError> {
+        self.core.refresh(refresh_token)
+    }
+
     /// See [`Core::head`].
     #[must_use]
     pub fn head(&self, conversation: ConversationId) -> Option<u64> {

@@ -2,7 +2,8 @@
 
 use crate::error::{Refusal, RequestError};
 use rookery_protocol::server::{
-    Conversation, ConversationChanged, ConversationPage, HistoryPage, Presence, Receipt, Typing,
+    Conversation, ConversationChanged, ConversationPage, HistoryPage, Notice, Presence, Receipt,
+    Refreshed, Typing,
 };
 use rookery_protocol::{ClientMsgId, ConversationId, Cursor, DeviceId, Entry, SessionId, UserId};
 
@@ -20,6 +21,14 @@ pub enum Event {
     },
     /// The access token is about to expire or has expired: give a fresh one.
     NeedToken,
+    /// A trade of the refresh token is done: keep both tokens durably. This client uses the access
+    /// token already.
+    Refreshed(Box<Refreshed>),
+    /// A trade of the refresh token came to nothing: refused, or its connection was lost. Then it
+    /// may have happened; the same token gets the same answer again for a short while.
+    NotRefreshed(Option<Refusal>),
+    /// What the operators tell everybody; each id is to be shown once.
+    Notice(Notice),
     /// The client is closed for good; no event follows.
     Closed(CloseReason),
     /// An entry of a conversation, in order.

@@ -88,6 +88,8 @@ impl Core {
             }
             ServerFrame::TooFar(f) => self.too_far(now, f.request, f.cursor),
             ServerFrame::Done(f) => self.reply(f.request, Reply::Done),
+            ServerFrame::Refreshed(f) => self.refreshed(now, f),
+            ServerFrame::Notice(f) => self.events.push_back(Event::Notice(f)),
             ServerFrame::Receipt(f) => self.events.push_back(Event::Receipt(f)),
             ServerFrame::ConversationChanged(f) => {
                 self.events.push_back(Event::ConversationChanged(f));
@@ -106,6 +108,7 @@ impl Core {
             // old one will be answered.
             self.sends.connection_lost();
             self.requests.connection_lost();
+            self.trade_failed(None);
         }
         self.link.welcomed(now, f.heartbeat_ms, &mut self.rng);
         self.link.learn(&f.endpoints);
@@ -117,8 +120,8 @@ impl Core {
             message_bytes: f.limits.message_bytes as usize,
             window_bytes: f.limits.window_bytes,
         });
-        let life = f.token_expires_ms.saturating_sub(f.server_time_ms);
-        self.token_due = Some(now + life - TOKEN_MARGIN_MS.min(life / 2));
+        self.clock_ahead_ms = f.server_time_ms.saturating_sub(now);
+        self.token_lives(now, f.token_expires_ms.saturating_sub(f.server_time_ms));
         self.stats.connects += 1;
         if f.resumed {
             self.stats.resumes += 1;
@@ -135,6 +138,21 @@ impl Core {
             server_time_ms: f.server_time_ms,
             token_expires_ms: f.token_expires_ms,
         })));
+    }
+
+    /// The token is good for so long: when to ask for the next one.
+    fn token_lives(&mut self, now: Millis, life: Millis) {
+        self.token_due = Some(now + life - TOKEN_MARGIN_MS.min(life / 2));
+    }
+
+    fn refreshed(&mut self, now: Millis, f: server::Refreshed) {
+        if self.trading != Some(f.request) {
+            return;
+        }
+        self.trading = None;
+        self.token.clone_from(&f.access_token);
+        self.token_lives(now, f.access_expires_ms.saturating_sub(now + self.clock_ahead_ms));
+        self.events.push_back(Event::Refreshed(Box::new(f)));
     }
 
     /// Nothing of an old session lives on: count from 0, start delivery, watch again.
@@ -280,6 +298,9 @@ impl Core {
         let refusal = Refusal::from(f);
         if !self.link.is_up() {
             return self.hello_refused(now, refusal);
+        }
+        if self.trading == Some(request) {
+            return self.trade_failed(Some(refusal));
         }
         if self.sends.is_attempt(request) {
             return self.send_refused(now, request, refusal);

@@ -104,6 +104,10 @@ pub struct Core {
     token: String,
     /// When the application must be asked for a fresh token.
     token_due: Option<Millis>,
+    /// The server's clock minus this machine's, as the last welcome told: milliseconds.
+    clock_ahead_ms: u64,
+    /// The number of the `Refresh` that has no answer yet.
+    trading: Option<u32>,
     link: Link,
     session: Option<Session>,
     stream: Stream,
@@ -144,6 +148,8 @@ impl Core {
             rng: Rng::new(seed),
             token,
             token_due: None,
+            clock_ahead_ms: 0,
+            trading: None,
             session: None,
             stream: Stream::default(),
             cursor,
@@ -268,7 +274,15 @@ impl Core {
     fn disconnected(&mut self, reason: String, retry_in_ms: Millis) {
         self.sends.connection_lost();
         self.requests.connection_lost();
+        self.trade_failed(None);
         self.events.push_back(Event::Disconnected { reason, retry_in_ms });
+    }
+
+    /// A trade is not repeated: after a while the second use of a refresh token looks like theft.
+    fn trade_failed(&mut self, refusal: Option<Refusal>) {
+        if self.trading.take().is_some() {
+            self.events.push_back(Event::NotRefreshed(refusal));
+        }
     }
 
     fn lost(&mut self, now: Millis, lost: Lost) {

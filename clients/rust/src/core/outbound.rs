@@ -10,7 +10,7 @@ use crate::error::QueueError;
 use crate::event::CloseReason;
 use rookery_protocol::client::{
     Ack, Authenticate, Conversations, Describe, Hello, History, Leave, Mark, OpenDirect, Ping,
-    Resume, Send, SetTyping, Unwatch, Watch,
+    Refresh, Resume, Send, SetTyping, Unwatch, Watch,
 };
 use rookery_protocol::codec::encode_frame;
 use rookery_protocol::limits::{
@@ -60,6 +60,7 @@ impl Batch {
             ClientFrame::Watch(f) => f.users.len() * 9,
             ClientFrame::Unwatch(f) => f.users.len() * 9,
             ClientFrame::Authenticate(f) => f.token.len(),
+            ClientFrame::Refresh(f) => f.refresh_token.len(),
             _ => 0,
         };
         if !self.has_room(content) {
@@ -229,6 +230,25 @@ impl Core {
             self.link.state = State::Waiting { until: now };
         }
         Ok(())
+    }
+
+    /// Trades the device's refresh token for fresh tokens on the open connection: `Refreshed` or
+    /// `NotRefreshed` follows. False: there is no connection, or a trade is under way; nothing was
+    /// done.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was done.
+    pub fn refresh(&mut self, refresh_token: String) -> Result<bool, QueueError> {
+        if refresh_token.len() > MAX_TOKEN_BYTES {
+            return Err(QueueError::TooLarge);
+        }
+        if !self.is_up() || self.trading.is_some() {
+            return self.open().map(|()| false);
+        }
+        let request = self.take_request_number();
+        self.tell_server(Refresh { request, refresh_token }.into())?;
+        self.trading = Some(request);
+        Ok(true)
     }
 
     /// Ends the session for good. The shell writes [`Core::farewell`] before it drops the socket.

@@ -198,3 +198,50 @@ fn damaged_bytes_drop_the_connection_and_the_session_and_never_panic() {
     let ClientFrame::Hello(hello) = rig.dial() else { panic!() };
     assert_eq!(hello.resume, None);
 }
+
+/// The `Refresh` that waits to be written.
+fn written_refresh(rig: &mut Rig) -> rookery_protocol::client::Refresh {
+    let found = rig.written().into_iter().find_map(|frame| match frame {
+        ClientFrame::Refresh(refresh) => Some(refresh),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_refresh_token_is_traded_on_the_line_and_the_next_hello_shows_the_new_token() {
+    let mut rig = Rig::up();
+    assert_eq!(rig.core.refresh("r1".into()), Ok(true));
+    assert_eq!(rig.core.refresh("r1".into()), Ok(false), "one at a time");
+    let refresh = written_refresh(&mut rig);
+    assert_eq!(refresh.refresh_token, "r1");
+    let fresh = server::Refreshed {
+        request: refresh.request,
+        access_token: "a2".into(),
+        access_expires_ms: 3_600_000,
+        refresh_token: "r2".into(),
+    };
+    rig.say(fresh.clone().into());
+    assert_eq!(rig.events(), [Event::Refreshed(Box::new(fresh))]);
+    rig.lose();
+    let ClientFrame::Hello(hello) = rig.dial() else { panic!() };
+    assert_eq!(hello.token, "a2");
+    assert!(!rig.events().iter().any(|e| matches!(e, Event::NotRefreshed(_))));
+}
+
+#[test]
+fn a_trade_that_is_refused_or_lost_is_told_and_never_repeated() {
+    let mut rig = Rig::up();
+    assert_eq!(rig.core.refresh("r1".into()), Ok(true));
+    let request = written_refresh(&mut rig).request;
+    rig.say(ErrorCode::Busy.frame(request, "").into());
+    assert!(matches!(rig.events()[..], [Event::NotRefreshed(Some(_))]));
+    assert_eq!(rig.core.refresh("r1".into()), Ok(true));
+    written_refresh(&mut rig);
+    rig.lose();
+    assert!(rig.events().contains(&Event::NotRefreshed(None)));
+    assert_eq!(rig.core.refresh("r1".into()), Ok(false), "there is no connection");
+    rig.wait(60_000);
+    rig.dial();
+    assert!(!rig.written().iter().any(|frame| matches!(frame, ClientFrame::Refresh(_))));
+}
