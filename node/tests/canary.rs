@@ -12,7 +12,9 @@
 mod support;
 
 use futures_util::{SinkExt, StreamExt};
-use rookery_protocol::client::{Authenticate, Hello, History, OpenDirect, Resume, Send, Sync};
+use rookery_protocol::client::{
+    Authenticate, Hello, History, OpenDirect, Refresh, Resume, Send, Sync,
+};
 use rookery_protocol::limits::{DEFAULT_WINDOW_BYTES, MAX_SERVER_FRAME_BYTES};
 use rookery_protocol::{
     ClientFrame, ClientMsgId, ConversationId, Direction, EntryKind, SUBPROTOCOL, ServerFrame,
@@ -135,6 +137,8 @@ async fn chat(address: &str, token: &str) -> [u8; 16] {
     until(&mut socket, answered).await.unwrap();
     for token in [token, BAD_TOKEN] {
         say(&mut socket, Authenticate { request: 7, token: token.to_owned() }).await;
+        until(&mut socket, answered).await.unwrap();
+        say(&mut socket, Refresh { request: 7, refresh_token: token.to_owned() }).await;
         until(&mut socket, answered).await.unwrap();
     }
     // A frame that breaks off in the middle of a body.

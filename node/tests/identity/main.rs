@@ -10,6 +10,7 @@
 mod accounts;
 mod admin;
 mod bad_input;
+mod http2;
 mod issuer;
 mod openapi;
 mod revocation;

@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-const NAME: &str = "chat.example";
+pub const NAME: &str = "chat.example";
 
 /// Writes a certificate of its own and its key; the certificate.
-fn certificate(dir: &Path) -> CertificateDer<'static> {
+pub fn certificate(dir: &Path) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap();
@@ -26,12 +26,12 @@ fn certificate(dir: &Path) -> CertificateDer<'static> {
     certificate.der().clone()
 }
 
-fn use_files(config: &mut Config, dir: &Path) {
+pub fn use_files(config: &mut Config, dir: &Path) {
     config.http.tls_certificate = Some(dir.join("chain.pem"));
     config.http.tls_key = Some(dir.join("key.pem"));
 }
 
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
     trusted: &CertificateDer<'static>,
     protocol: &str,

@@ -6,8 +6,8 @@
 
 use crate::support::wire::User;
 use rookery_protocol::client::{
-    Ack, Authenticate, Conversations, Describe, History, Leave, Mark, OpenDirect, Ping, Send,
-    SetTyping, Sync, Unwatch, Watch,
+    Ack, Authenticate, Conversations, Describe, History, Leave, Mark, OpenDirect, Ping, Refresh,
+    Send, SetTyping, Sync, Unwatch, Watch,
 };
 use rookery_protocol::{
     ClientFrame, ClientMsgId, CloseCode, ConversationId, Direction, EntryKind, ErrorCode, MarkKind,
@@ -78,6 +78,7 @@ pub const ROWS: &[Row] = &[
     row(number::WATCH,               watch,                 Answer::Frame(number::DONE),              Answer::Frame(number::DONE)),
     row(number::UNWATCH,             unwatch,               Answer::Nothing,                          Answer::Nothing),
     row(number::AUTHENTICATE,        authenticate,          Answer::Frame(number::DONE),              Answer::Refused(ErrorCode::ForeignToken)),
+    row(number::REFRESH,             refresh,               Answer::Frame(number::REFRESHED),         Answer::Refused(ErrorCode::ForeignToken)),
     row(number::LEAVE,               leave,                 Answer::Closed(CloseCode::GoingAway),     Answer::Closed(CloseCode::GoingAway)),
 ];
 
@@ -146,6 +147,10 @@ fn unwatch(subject: &Subject, _: u32) -> ClientFrame {
 
 fn authenticate(subject: &Subject, request: u32) -> ClientFrame {
     Authenticate { request, token: subject.ada.token.clone() }.into()
+}
+
+fn refresh(subject: &Subject, request: u32) -> ClientFrame {
+    Refresh { request, refresh_token: subject.ada.refresh_token.clone() }.into()
 }
 
 fn leave(_: &Subject, _: u32) -> ClientFrame {

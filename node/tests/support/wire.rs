@@ -12,6 +12,7 @@ use rookery_protocol::{
 };
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -103,7 +104,11 @@ pub struct Client {
 impl Client {
     /// An open WebSocket on which nothing was said.
     pub async fn connect(running: &Running) -> Self {
-        let address = running.node.http_addr();
+        Self::connect_to(running.node.http_addr()).await
+    }
+
+    /// The same with a node that is a process of its own.
+    pub async fn connect_to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
