@@ -13,7 +13,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::process::{Ready, serve, serve_at, stable_address};
+use support::process::{Ready, rookery, serve, serve_at, stable_address};
 use support::webdriver::{Browser, Driver, keys};
 
 const PASSWORD: &str = "correct horse";
@@ -304,4 +304,50 @@ fn on_a_phones_width_list_and_chat_take_turns_and_nothing_is_cut_off() {
     open_chat(&ada, "bob");
     ada.width(1280);
     ada.until(&format!("{} && {}", in_sight("#conversations"), in_sight("#scroller")));
+}
+
+/// An expression: a notice that says this is in sight.
+fn notice(text: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('[data-testid=notice] p')].some((line) =>
+           line.textContent === '{text}' && line.getClientRects().length > 0)"
+    )
+}
+
+#[test]
+fn what_the_operators_say_is_shown_until_its_reader_closes_it() {
+    let Some(driver) = driver() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let admin = stable_address().to_string();
+    let node = Ready::start(serve(dir.path(), &["--admin", &admin]));
+    let token = dir.path().join("ops.token");
+    let made = rookery().args(["admin", "token", "ops", "--data"]).arg(dir.path()).output();
+    std::fs::write(&token, made.unwrap().stdout).unwrap();
+    let tell = |text: &str| {
+        let mut telling = rookery();
+        telling.args(["admin", "--admin", &admin, "--token-file"]).arg(&token);
+        let told = telling.args(["notice", text]).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    };
+    let ada = signed_up(&driver, &node, "ada");
+    tell("Back at 22:00.");
+    ada.until(&notice("Back at 22:00."));
+    assert_eq!(ada.spoken("#notices").0, "status");
+    ada.width(390);
+    tell("<b>a-long-word-without-a-break-a-long-word-without-a-break</b>");
+    ada.until(&notice("<b>a-long-word-without-a-break-a-long-word-without-a-break</b>"));
+    ada.until("document.documentElement.scrollWidth <= 390 && innerWidth === 390");
+    // Who comes back is told again what holds.
+    ada.reload();
+    ada.until(&notice("Back at 22:00."));
+    ada.until("document.querySelectorAll('[data-testid=notice]').length === 2");
+    ada.click("#notice-1 button");
+    ada.until("document.querySelectorAll('[data-testid=notice]').length === 1");
+    ada.click("#notice-2 button");
+    ada.reload();
+    ada.until(ONLINE);
+    tell("Back again.");
+    ada.until(&notice("Back again."));
+    ada.until("document.querySelectorAll('[data-testid=notice]').length === 1");
+    assert_eq!(ada.complaints(), Vec::<String>::new());
 }

@@ -1,22 +1,31 @@
 // What the operators tell everybody: a line above the chats until its reader has closed it.
 //
-// A notice comes again on each connection while it holds. What was closed stays closed, in every tab:
-// numbers of notices rise, so the greatest one that was closed is enough to keep.
+// A notice comes again on each connection while it holds. What was closed stays closed, in every tab;
+// there are few notices at a time, so the newest numbers that were closed are enough to keep.
 
 import { byId, el } from "./dom.js";
 
-const CLOSED = "rookery.notice";
+const CLOSED = "rookery.notices";
+const KEPT = 32;
 
-const closed = () => BigInt(localStorage.getItem(CLOSED) ?? "0");
+function closed() {
+  try {
+    return JSON.parse(localStorage.getItem(CLOSED)) ?? [];
+  } catch {
+    return [];
+  }
+}
 
 /** Shows a notice, unless it is shown already or was closed. */
 export function showNotice({ notice, text }) {
-  const id = `notice-${notice}`;
-  if (byId(id) || notice <= closed()) return;
+  const number = String(notice);
+  const id = `notice-${number}`;
+  if (byId(id) || closed().includes(number)) return;
   const close = el("button", { type: "button", text: "Close" });
-  const line = el("div", { id, class: "notice", "data-testid": "notice" }, el("p", { text, dir: "auto" }), close);
+  const said = el("p", { text, dir: "auto" });
+  const line = el("div", { id, class: "notice", "data-testid": "notice" }, said, close);
   close.addEventListener("click", () => {
-    if (notice > closed()) localStorage.setItem(CLOSED, String(notice));
+    localStorage.setItem(CLOSED, JSON.stringify([...closed(), number].slice(-KEPT)));
     line.remove();
   });
   byId("notices").append(line);
