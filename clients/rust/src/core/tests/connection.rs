@@ -241,7 +241,7 @@ fn a_trade_that_is_refused_or_lost_is_told_and_never_repeated() {
     rig.lose();
     assert!(rig.events().contains(&Event::NotRefreshed(None)));
     assert_eq!(rig.core.refresh("r1".into()), Ok(false), "there is no connection");
-    rig.wait(60_000);
     rig.dial();
+    rig.say(welcome(true));
     assert!(!rig.written().iter().any(|frame| matches!(frame, ClientFrame::Refresh(_))));
 }
