@@ -14,11 +14,13 @@ mod fault;
 mod keys;
 mod load;
 mod model;
+mod shards;
 
 pub use fault::{Fault, Faults, Source};
 pub use keys::{KEYS, Key};
 pub use load::{FlagValue, Loaded, Sources, load};
 pub use model::{
-    Cluster, Config, Count, Engine, Http, Issuer, Limits, Log, LogFormat, LogLevel, Metrics, Node,
-    Passwords, Retention, Sessions, Shards, SignUp, Store, Tokens,
+    Admin, Cluster, Config, Engine, Http, Issuer, Limits, Log, LogFormat, LogLevel, Metrics, Node,
+    Passwords, Retention, Sessions, SignUp, Store, Tokens,
 };
+pub use shards::{Count, Shards};

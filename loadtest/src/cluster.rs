@@ -15,7 +15,7 @@ use crate::run::RunError;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -64,7 +64,6 @@ pub struct Setup {
 struct Ports {
     http: u16,
     metrics: u16,
-    admin: u16,
     link: u16,
 }
 
@@ -119,11 +118,11 @@ impl Setup {
         let directory = tempfile::Builder::new().prefix("rookery-loadtest-").tempdir();
         let directory = directory.map_err(|e| fault("temporary directory", &e))?;
         let count = self.nodes;
-        let ports = free_ports(4 * count)?;
+        let ports = free_ports(3 * count)?;
         let ports = ports
-            .chunks_exact(4)
+            .chunks_exact(3)
             .filter_map(|p| match *p {
-                [http, metrics, admin, link] => Some(Ports { http, metrics, admin, link }),
+                [http, metrics, link] => Some(Ports { http, metrics, link }),
                 _ => None,
             })
             .collect();
@@ -175,14 +174,14 @@ impl Cluster {
     /// # Errors
     /// [`RunError`] with its log.
     pub fn start_node(&mut self, n: usize) -> Result<(), RunError> {
-        let Ports { http, metrics, admin, link } = self.ports(n)?;
+        let Ports { http, metrics, link } = self.ports(n)?;
         let Place { address, through } = self.place(n);
         let data = self.directory();
         let at = |port: u16| SocketAddr::new(address, port).to_string();
         let mut node = rookery(&self.setup.binary, &through);
         node.arg("serve").arg("--data").arg(data.join(name(n)));
         node.args(["--node", &name(n), "--listen", &at(http), "--metrics", &at(metrics)]);
-        node.args(["--admin", &at(admin)]).env("ROOKERY_ADMIN_TOKENS", data.join("admin-tokens"));
+        node.args(["--admin", "off"]);
         if self.count() > 1 {
             let gate = self.gates.get(n).map(|gate| gate.path().to_owned());
             node.args(["--store", "shared", "--socket"]);
@@ -249,32 +248,6 @@ impl Cluster {
     pub fn url(&self, n: usize) -> String {
         let port = self.ports.get(n).map_or(0, |ports| ports.http);
         format!("http://{}", SocketAddr::new(self.place(n).address, port))
-    }
-
-    /// `rookery admin` with these words, asking a node, with a token that all nodes know: what it says.
-    ///
-    /// # Errors
-    /// [`RunError`] with why it failed.
-    pub fn admin(&self, n: usize, words: &[&str]) -> Result<String, RunError> {
-        let (tokens, own) = (self.directory().join("admin-tokens"), self.directory().join("token"));
-        let run = |command: &mut Command| -> Result<Vec<u8>, RunError> {
-            let done = command.env("ROOKERY_ADMIN_TOKENS", &tokens).output();
-            let done = done.map_err(|e| fault("rookery admin", &e))?;
-            match done.status.success() {
-                true => Ok(done.stdout),
-                false => Err(RunError::new(String::from_utf8_lossy(&done.stderr).into_owned())),
-            }
-        };
-        if !own.exists() {
-            let mut token = rookery(&self.setup.binary, &[]);
-            let token = run(token.args(["admin", "token", "test"]))?;
-            std::fs::write(&own, token).map_err(|e| fault("a token", &e))?;
-        }
-        let address = SocketAddr::new(self.place(n).address, self.ports(n)?.admin).to_string();
-        let mut asking = rookery(&self.setup.binary, &[]);
-        asking.args(["admin", "--admin", &address, "--token-file"]).arg(&own).args(words);
-        let said = run(&mut asking)?;
-        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The engine of the store, as the node names it.

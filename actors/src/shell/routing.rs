@@ -6,14 +6,14 @@
 use super::cluster::Cluster;
 use super::inbox::Inbox;
 use super::shard::Item;
-use super::system::Shared;
+use super::system::{ActorSystem, Shared};
 use crate::cluster::{Carrier, Dispatch, NodeId, View};
 use crate::host::{Conversations, Presences, Sessions};
 use crate::link::NodeKey;
 use crate::message::{Envelope, PresenceMsg, SessionMsg};
 use crate::wire::{self, Content, Header, News};
 use bytes::Bytes;
-use rookery_protocol::ErrorCode;
+use rookery_protocol::{ErrorCode, ServerFrame};
 use std::sync::Arc;
 
 /// Messages of a turn on their way to other shards and nodes.
@@ -192,5 +192,12 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+impl ActorSystem {
+    /// Tells every client of this node.
+    pub fn tell_clients(&self, frame: &ServerFrame) {
+        self.shared.tell_all_sessions(&SessionMsg::Notice(frame.to_bytes()));
     }
 }

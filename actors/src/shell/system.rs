@@ -14,7 +14,7 @@ use crate::session::{Session, Settings};
 use crate::time::Now;
 use crate::wire::News;
 use ractor::{Actor, ActorRef};
-use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, ServerFrame, UserId};
+use rookery_protocol::{ClientFrame, CloseCode, ConversationId, DeviceId, UserId};
 use rookery_store::{Owner, Slot, Store, slot_of};
 use std::any::Any;
 use std::fmt;
@@ -347,11 +347,6 @@ impl ActorSystem {
     /// Ends every session of a device on this node.
     pub fn end_device_here(&self, user: UserId, device: DeviceId) {
         self.shared.end_device(user, device);
-    }
-
-    /// Tells every client of this node.
-    pub fn tell_clients(&self, frame: &ServerFrame) {
-        self.shared.tell_all_sessions(&SessionMsg::Notice(frame.to_bytes()));
     }
 
     /// Leaves placement, hands the actors off, and sends the clients to other nodes, in waves over
