@@ -14,8 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Size of the store's disk where it is to be filled: several times what a run writes.
-const DISK_BYTES: u64 = 192 << 20;
+/// Size of the store's disk where it is to be filled: several times what a run writes, beside what
+/// the store keeps free.
+const DISK_BYTES: u64 = 384 << 20;
 /// Bytes written at a time to fill it.
 const PIECE: usize = 1 << 16;
 /// In a network of its own the load does not come from this machine, and all of it signs up from one

@@ -11,8 +11,8 @@ use crate::engine::{ReadError, Row};
 use crate::plan::{MAX_KEY_BYTES, Version};
 use bytes::Bytes;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice,
-    Snapshot,
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    Readable, Slice, Snapshot,
 };
 use std::fs::File;
 use std::path::Path;
@@ -102,6 +102,31 @@ impl Disk {
     pub(super) fn put_version(&self, batch: &mut OwnedWriteBatch, row: VersionRow) {
         let value = sealed(&VERSION_KEY, &row.value(), &mut Vec::new());
         batch.insert(&self.rows, VERSION_KEY, value);
+    }
+
+    /// Whether it still takes batches; nothing is written for that.
+    ///
+    /// # Errors
+    /// `Poisoned`, without the reason: flushing or merging in the background has failed.
+    pub(super) fn check(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::Buffer)
+    }
+
+    /// Whether a batch might be held up for flushing or merging. Inside the LSM it would be held for
+    /// ever if those failed meanwhile; its own marks, 4 memtables and 30 runs, leave room for what is
+    /// written while a batch is on its way.
+    pub(super) fn is_behind(&self) -> bool {
+        self.rows.tree.sealed_memtable_count() >= 3 || self.rows.tree.l0_run_count() >= 26
+    }
+
+    /// Bytes of rows that are not in tables yet.
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
+    /// Bytes of the tables.
+    pub(super) fn table_bytes(&self) -> u64 {
+        self.rows.disk_space()
     }
 
     /// Makes everything durable.

@@ -8,6 +8,7 @@
 //! disk    the LSM: rows, version row, snapshots          row    checksums of rows
 //! queue   bounded, in front of the writer                known  rows the writer remembers
 //! writer  one thread: many plans, one batch, one sync   watch   what holds it up
+//! room    whether the disk has room
 //! ```
 //!
 //! Liveness: a submission is answered when its batch is durable, or at once (`Busy`) when the
@@ -19,8 +20,9 @@
 //!
 //! | what | commits | reads | goes on |
 //! |---|---|---|---|
-//! | less than [`EmbeddedConfig::reserve_bytes`] free | `Busy` | yes | when there is room |
+//! | too little room ([`EmbeddedConfig::reserve_bytes`]) | `Busy` | yes | when there is room |
 //! | a write found the disk full | that batch `Unresolved`, then `Busy` | yes | opens again when there is room |
+//! | flushing or merging found the disk full | `Busy` (`Unresolved` if a batch was on its way) | yes | opens again when there is room |
 //! | any other failed write or sync | that batch `Unresolved`, then `Busy` | yes | when opened again: the disk can't be trusted |
 //!
 //! Opening again cuts the batch that failed out of the journal: whatever of it reached the disk
@@ -36,6 +38,7 @@ mod error;
 mod inspect;
 mod known;
 mod queue;
+mod room;
 mod row;
 mod watch;
 mod writer;
@@ -76,8 +79,9 @@ pub struct EmbeddedConfig {
     pub journal_bytes: u64,
     /// Threads that flush and compact, at least 1.
     pub worker_threads: usize,
-    /// Free bytes of the disk below which plans are refused: room for flushing and merging, which
-    /// a full disk would break off.
+    /// Free bytes of the disk below which plans are refused, beside room for flushing and merging,
+    /// which a full disk would break off: as much as there is in memory, and as much as the tables
+    /// take, up to 1 GiB. 0: plans are not refused, the write that finds the disk full tells.
     pub reserve_bytes: u64,
     /// Longest time a write may take before its plans are reported as `Unresolved` and others are
     /// refused. It goes on all the same.
@@ -151,7 +155,8 @@ struct Shared {
 enum Trouble {
     /// There is not enough room on the disk; nothing has failed.
     NoRoom(String),
-    /// A write failed for want of room: the LSM must be opened again.
+    /// A write, of a batch or in the background, failed for want of room: the LSM must be opened
+    /// again.
     Full(String),
     /// For good.
     Failed(String),
@@ -175,10 +180,6 @@ impl Shared {
 
     fn has_failed(&self) -> bool {
         matches!(self.trouble(), Some(Trouble::Failed(_)))
-    }
-
-    fn is_waiting_for_room(&self) -> bool {
-        matches!(self.trouble(), Some(Trouble::NoRoom(_) | Trouble::Full(_)))
     }
 
     /// Refuses commits from now on.

@@ -5,20 +5,18 @@
 //! those that come while it lasts, are told `Busy` and are never applied.
 //!
 //! Liveness: so every submission is answered in bounded time although nobody can interrupt a
-//! write. When it ends, plans are taken again. A disk that is full is looked at again and again.
+//! write. When it ends, plans are taken again. The disk and the LSM are looked at again and again,
+//! plans or none: whether there is room, and whether the LSM's background has failed.
 
 use super::Shared;
 use super::queue::{Receiver, Submission};
 use crate::plan::Outcome;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often it is looked.
 const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two looks at a disk that was full.
-const FULL_TICKS: u32 = 5;
 
 /// The write under way.
 #[derive(Default)]
@@ -35,7 +33,7 @@ struct Writing {
 }
 
 impl Watch {
-    /// A write begins, of the plans of these receivers.
+    /// A write begins, with the look at the disk before it, of the plans of these receivers.
     pub(super) fn begin(&self, receivers: Vec<Arc<Receiver>>) {
         let writing = Writing { since: Instant::now(), receivers, overdue: false };
         *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);
@@ -70,7 +68,6 @@ impl Watch {
 
 /// The life of the watching thread: it ends with the writer.
 pub(super) fn run(shared: &Shared, stall: Duration) {
-    let mut ticks = 0_u32;
     while !shared.watch.ended.load(Ordering::Acquire) {
         std::thread::park_timeout(TICK);
         for receiver in shared.watch.overdue(stall) {
@@ -79,20 +76,10 @@ pub(super) fn run(shared: &Shared, stall: Duration) {
         if shared.watch.is_overdue() {
             shared.queue.drain().into_iter().for_each(|one| one.answer_all(Outcome::Busy));
         }
-        ticks = ticks.wrapping_add(1);
-        if ticks.is_multiple_of(FULL_TICKS) && shared.is_waiting_for_room() {
-            // Wakes the writer, which looks whether there is room.
+        if !shared.has_failed() {
+            // Wakes the writer, which looks at the disk: this thread must not wait for it.
             let nothing = Submission::new(Vec::new(), Box::new(|_| {}));
             drop(shared.queue.put(nothing));
         }
     }
-}
-
-/// Bytes that this process may still write on the file system of a directory.
-///
-/// # Errors
-/// Of the system.
-pub(super) fn free_bytes(dir: &Path) -> std::io::Result<u64> {
-    let found = rustix::fs::statvfs(dir)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -10,14 +10,15 @@
 //!
 //! Safety: a batch that could not be written may or may not be on the disk, and the LSM's memory
 //! no longer matches it. So the LSM takes no further batch: that one is unresolved, whatever comes
-//! later is refused, reads go on. If it was for want of room, the directory is opened again, without
-//! that batch, once there is some; after any other failure only a new start does that.
+//! later is refused, reads go on. The same when flushing or merging has failed, except that no batch
+//! is in doubt. If it was for want of room, the directory is opened again, without that batch, once
+//! there is some; after any other failure only a new start does that.
 
 use super::dir::{self, Committed};
 use super::disk::{Disk, VersionRow};
 use super::known::{Building, Cleared, Memory};
 use super::queue::Submission;
-use super::watch::free_bytes;
+use super::room::{Again, Look, Room};
 use super::{EmbeddedConfig, Shared, Trouble};
 use crate::apply::{apply, guards_hold};
 use crate::engine::ReadError;
@@ -33,10 +34,10 @@ use std::time::{Duration, Instant};
 /// the writer waits for about as many: at most an eighth of what the batch took, and this. After
 /// a lone plan it does not wait.
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
-/// Least room for opening the LSM again: it begins a journal and may flush.
-const REOPEN_BYTES: u64 = 16 << 20;
 /// How long opening again waits for snapshots to end before it leaves them alone for now.
 const SNAPSHOTS_END: Duration = Duration::from_millis(100);
+/// Between two looks at an LSM that must flush or merge first.
+const BEHIND: Duration = Duration::from_millis(2);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -45,6 +46,8 @@ pub(super) struct Writer {
     /// The version that `committed` tells.
     noted: Version,
     committed: Committed,
+    room: Room,
+    again: Again,
     memory: Memory,
     scratch: Vec<u8>,
     meters: Meters,
@@ -103,7 +106,8 @@ impl Writer {
     ) -> Self {
         let (memory, meters) = (Memory::new(), Meters::new());
         let (noted, scratch) = (version, Vec::new());
-        Self { shared, config, version, noted, committed, memory, scratch, meters }
+        let (room, again) = (Room::new(&config.dir, config.reserve_bytes), Again::default());
+        Self { shared, config, version, noted, committed, room, again, memory, scratch, meters }
     }
 
     /// Works until the queue is closed and empty, or a write fails.
@@ -115,9 +119,14 @@ impl Writer {
         {
             let started = Instant::now();
             wanted = batch.len() * 3 / 4;
+            // Even looking at the disk may take as long as it likes.
+            self.shared.watch.begin(batch.iter().map(Submission::receiver).collect());
             match self.disk_with_room() {
                 Some(disk) => self.commit(&disk, &mut batch),
-                None => batch.drain(..).for_each(|one| one.answer_all(Outcome::Busy)),
+                None => {
+                    self.shared.watch.end();
+                    batch.drain(..).for_each(|one| one.answer_all(Outcome::Busy));
+                }
             }
             let held = self.shared.queue.release(bytes);
             // A gauge is a float; exact to 2^53 bytes.
@@ -137,39 +146,51 @@ impl Writer {
     /// The LSM, if it takes a batch; opens it again if that is what it needs.
     fn disk_with_room(&mut self) -> Option<Arc<Disk>> {
         let trouble = self.shared.trouble();
-        if matches!(trouble, Some(Trouble::Failed(_))) {
+        match trouble {
+            Some(Trouble::Failed(_)) => return None,
+            Some(Trouble::Full(_)) if !self.open_again() => return None,
+            _ => {}
+        }
+        let disk = self.shared.disk().ok()?;
+        let look = self.room.look(&disk);
+        if let Err(error) = disk.check() {
+            self.failed(&error, look);
             return None;
         }
-        let full = matches!(trouble, Some(Trouble::Full(_)));
-        let reserve = self.config.reserve_bytes.max(if full { REOPEN_BYTES } else { 0 });
-        // A system that doesn't say is not taken for a full one: the write will tell.
-        let free = free_bytes(&self.config.dir).unwrap_or(u64::MAX);
-        if free < reserve {
-            if trouble.is_none() {
-                tracing::error!(free, reserve, "the disk is full; commits are refused for now");
-                let why = format!("{free} bytes are free on the disk, {reserve} are needed");
-                self.shared.set_trouble(Some(Trouble::NoRoom(why)));
-            }
-            return None;
-        }
-        if full && !self.open_again() {
+        if self.room.is_kept() && look.is_short() {
+            self.refuse(look, trouble.is_none());
             return None;
         }
         if trouble.is_some() {
             tracing::info!("the disk has room again; commits are taken");
             self.shared.set_trouble(None);
         }
-        self.shared.disk().ok()
+        Some(disk)
+    }
+
+    /// Takes no plans for want of room.
+    fn refuse(&self, Look { free, needed, .. }: Look, is_new: bool) {
+        if is_new {
+            tracing::error!(free, needed, "the disk is full; commits are refused for now");
+        }
+        let why = format!("{free} bytes are free on the disk, {needed} are needed");
+        self.shared.set_trouble(Some(Trouble::NoRoom(why)));
     }
 
     /// Opens the LSM again at the last version that was confirmed.
     fn open_again(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.again.may(now) || !self.room.is_enough_to_open() {
+            return false;
+        }
         if !self.shared.close_disk(SNAPSHOTS_END) {
             return false;
         }
+        self.again.opens(now);
         match dir::open(&self.config.dir, &self.config.tuning(), Some(self.version)) {
             Ok(opened) if opened.version == self.version => {
                 (self.committed, self.memory) = (opened.committed, Memory::new());
+                self.room.opened();
                 self.shared.set_disk(Arc::new(opened.disk));
                 true
             }
@@ -218,10 +239,9 @@ impl Writer {
         if version > self.version {
             let Building { batch, .. } = building;
             let plans = version.0 - self.version.0;
-            self.shared.watch.begin(submissions.iter().map(Submission::receiver).collect());
             self.write(disk, batch, (version, plans), &mut outcomes);
-            self.shared.watch.end();
         }
+        self.shared.watch.end();
         self.meters.count(&outcomes);
         self.shared.bells.ring(&rung);
         for (submission, outcomes) in submissions.drain(..).zip(outcomes) {
@@ -263,14 +283,11 @@ impl Writer {
             .is_ok()
     }
 
-    /// A batch could not be written.
-    fn failed(&self, error: &fjall::Error) {
-        // Flushing in the background may have met the full disk first; it says less.
-        let no_room = || {
-            let free = free_bytes(&self.config.dir).unwrap_or(u64::MAX);
-            matches!(error, fjall::Error::Poisoned) && free < self.config.reserve_bytes
-        };
-        if is_full(error) || no_room() {
+    /// A batch could not be written, or nothing can any more because the background has failed.
+    fn failed(&self, error: &fjall::Error, look: Look) {
+        // The background does not say why; see `room`.
+        let no_room = matches!(error, fjall::Error::Poisoned) && look.short_lately;
+        if is_full(error) || no_room {
             tracing::error!(%error, "the disk is full; commits are refused for now");
             self.shared.set_trouble(Some(Trouble::Full(format!("the disk is full: {error}"))));
         } else {
@@ -288,21 +305,39 @@ impl Writer {
         let row = VersionRow { version, previous: self.version };
         disk.put_version(&mut batch, row);
         let started = Instant::now();
-        if let Err(error) = batch.commit() {
-            self.failed(&error);
+        let written = match caught_up(disk) {
+            Ok(()) => batch.commit().map_err(|error| (error, Outcome::Unresolved)),
+            Err(error) => Err((error, Outcome::Busy)),
+        };
+        if let Err((error, instead)) = written {
+            let look = self.room.look(disk);
+            self.failed(&error, look);
             for outcome in outcomes.iter_mut().flatten() {
                 if matches!(outcome, Outcome::Committed { .. }) {
-                    *outcome = Outcome::Unresolved;
+                    *outcome = instead;
                 }
             }
             return;
         }
+        self.again.went_well();
         self.meters.commit_seconds.record(started.elapsed());
         #[expect(clippy::cast_precision_loss)]
         self.meters.plans_per_commit.record(plans as f64);
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.version = version;
     }
+}
+
+/// Waits until the LSM has flushed and merged as much as it wants to before the next batch.
+///
+/// # Errors
+/// Of the background, which won't do it any more; nothing of the batch was written.
+fn caught_up(disk: &Disk) -> fjall::Result<()> {
+    while disk.is_behind() {
+        disk.check()?;
+        std::thread::sleep(BEHIND);
+    }
+    Ok(())
 }
 
 /// Whether a write failed because the disk, or this user's part of it, is full.
