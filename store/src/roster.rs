@@ -25,7 +25,7 @@ impl<E: Engine> Store<E> {
             let account = accounts::decode(UserId(id), value)?;
             Ok(Some(account).filter(|account| !account.name.is_empty()))
         };
-        let after = after.map(|user| keys::account(user));
+        let after = after.map(keys::account);
         let (found, more) = self.page(keys::ACCOUNTS, after, limit, account).await?;
         let next = found.last().map(|account| account.user).filter(|_| more);
         Ok((found, next))

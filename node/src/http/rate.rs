@@ -149,7 +149,7 @@ mod tests {
         attempts.set(60, 7);
         assert_eq!(taken(&attempts, "10.0.0.1", start, 9), 2);
         attempts.set(6, 1);
-        assert_eq!(taken(&attempts, "10.0.0.1", start + Duration::from_secs(6), 9), 1);
+        assert_eq!(taken(&attempts, "10.0.0.1", start + Duration::from_secs(7), 9), 1);
         assert_eq!(taken(&attempts, "10.0.0.2", start, 9), 1);
     }
 

@@ -159,7 +159,7 @@ async fn who_opens_and_cancels_requests_without_end_is_hung_up_on() {
     let mut kinds = Vec::new();
     let mut rest = said.as_slice();
     while let Some((head, more)) = rest.split_at_checked(9) {
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let length = (usize::from(head[1]) << 8) | usize::from(head[2]);
         kinds.push(head[3]);
         rest = more.get(length..).unwrap_or_default();
     }
