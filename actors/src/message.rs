@@ -3,6 +3,7 @@
 //! Messages between actors are hints, at least once: a lost one is repaired from the store.
 
 use crate::cluster::{NodeId, SlotSet};
+use crate::conversation::Unsettled;
 use crate::effect::{ConnId, QueryResult};
 use bytes::Bytes;
 use rookery_protocol::{
@@ -283,6 +284,8 @@ pub enum ConversationMsg {
     /// From the host: another node has the slot from now on. Finish what is in flight, write what
     /// is not written yet, refuse the rest.
     HandOff,
+    /// From an earlier activation, here or on another node: it could not finish this.
+    Unsettled(Unsettled),
     /// Panics.
     #[cfg(feature = "poison")]
     Poison,
@@ -369,7 +372,7 @@ impl ConversationMsg {
     /// Whether the message brings a conversation's actor into being.
     #[must_use]
     pub fn activates(&self) -> bool {
-        matches!(self, Self::Send(_) | Self::Mark { .. } | Self::Typing { .. })
+        matches!(self, Self::Send(_) | Self::Mark { .. } | Self::Typing { .. } | Self::Unsettled(_))
     }
 }
 

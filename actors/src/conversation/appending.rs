@@ -124,6 +124,8 @@ impl Conversation {
                 self.give_up(ErrorCode::Moved, out);
             }
             Outcome::Unresolved => {
+                let before = ready.head;
+                self.doubt(before);
                 self.fail_batch(&in_flight, ErrorCode::OutcomeUnknown, out);
                 self.drop_fence(out);
                 self.give_up(ErrorCode::OutcomeUnknown, out);

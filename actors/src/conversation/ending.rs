@@ -29,7 +29,7 @@ impl Conversation {
         }
     }
 
-    /// Refuses everything that waits and ends this activation.
+    /// Refuses everything that waits and ends this activation; what nobody waits for is left to the next.
     pub(super) fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
         self.fail_queue(code, out);
         for msg in std::mem::take(&mut self.early) {
@@ -37,7 +37,7 @@ impl Conversation {
                 refused(from, code, out);
             }
         }
-        self.phase = Phase::Cold;
-        out.push(Effect::Stop);
+        self.keep_marks();
+        self.stop(out);
     }
 }

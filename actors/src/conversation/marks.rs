@@ -80,6 +80,14 @@ impl Marks {
         self.due_at = None;
     }
 
+    /// What is not known to be durable.
+    pub(super) fn unwritten(&self) -> Vec<(UserId, MarkKind, u64)> {
+        let writing = self.writing.iter().map(|m| (m.user, m.kind, m.seq));
+        let dirty = self.dirty.iter();
+        let dirty = dirty.map(|((user, kind), seq)| (*user, MarkKind::from_code(*kind), *seq));
+        writing.chain(dirty).collect()
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         !self.dirty.is_empty() || !self.writing.is_empty()
     }

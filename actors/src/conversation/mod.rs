@@ -11,7 +11,8 @@
 //!   fence is dropped (the next take-over makes the plan in doubt harmless or visible) and the
 //!   actor stops. Senders hear `OutcomeUnknown` and retry; the dedupe row answers them.
 //!
-//! Liveness: every send is answered: by a batch, as a duplicate, or by an error.
+//! Liveness: every send is answered: by a batch, as a duplicate, or by an error. What an activation
+//! could not finish the next one does ([`unsettled`]).
 //!
 //! ```text
 //! Cold -> Fencing -> Loading -> Ready        any failure on the way: refuse what waits, stop
@@ -24,6 +25,9 @@ mod group;
 mod marks;
 mod queue;
 mod state;
+mod unsettled;
+
+pub use unsettled::Unsettled;
 
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{
@@ -65,6 +69,8 @@ pub struct Conversation {
     flushing: bool,
     /// Another node has the slot.
     leaving: bool,
+    /// What earlier activations left undone.
+    unsettled: Unsettled,
 }
 
 enum Phase {
@@ -89,6 +95,8 @@ struct Ready {
     group: Option<Group>,
     marks: Marks,
     in_flight: Option<InFlight>,
+    /// Members were told to look for what was there before.
+    told_to_look: bool,
 }
 
 impl Conversation {
@@ -104,6 +112,7 @@ impl Conversation {
             used_ms: 0,
             flushing: false,
             leaving: false,
+            unsettled: Unsettled::default(),
         }
     }
 
@@ -132,6 +141,7 @@ impl Conversation {
             ConversationMsg::Flush => self.flushing = true,
             ConversationMsg::HandOff => self.hand_off(out),
             ConversationMsg::NotHere => self.give_up(ErrorCode::Moved, out),
+            ConversationMsg::Unsettled(rest) => self.left_undone(now, rest, out),
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
@@ -228,6 +238,7 @@ impl Conversation {
             Ok((Some(known), _)) => {
                 if let Some((session, id, same)) = self.queue.sent_before(token, known) {
                     let answered = if same {
+                        self.told_before(out);
                         let (seq, time_ms) = (known.seq, known.time_ms);
                         SendAnswer::Duplicate { conversation: self.id, seq, time_ms }
                     } else {
@@ -267,8 +278,12 @@ impl Conversation {
         let loaded = match loaded {
             // A group may be about to be made.
             Ok(Some(loaded)) if loaded.exists || self.queue.has_unchecked_change() => loaded,
-            Ok(_) => return self.give_up(ErrorCode::NotAMember, out),
+            Ok(_) => {
+                self.unsettled = Unsettled::default();
+                return self.give_up(ErrorCode::NotAMember, out);
+            }
             Err(StoreError::Read(rookery_store::ReadError::Damaged(_))) => {
+                self.unsettled = Unsettled::default();
                 return self.give_up(ErrorCode::Internal, out);
             }
             Err(_) => return self.give_up(ErrorCode::StoreUnavailable, out),
@@ -285,9 +300,11 @@ impl Conversation {
             group: Group::loaded(&loaded),
             marks: Marks::new(&loaded.members),
             in_flight: None,
+            told_to_look: false,
         }));
         // The latest call counts: marks that waited for this want to be written sooner.
         out.push(Effect::WakeAt(now.mono_ms + IDLE_MS));
+        self.settle(now, out);
         for send in self.queue.take_unchecked() {
             self.send(now, send, out);
         }
@@ -333,6 +350,9 @@ impl Conversation {
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Cold) && !self.unsettled.is_empty() {
+            return self.touch(now, out);
+        }
         let Phase::Ready(ready) = &mut self.phase else { return };
         // What a change makes of the members is not known before it is durable.
         let changing = ready.in_flight.as_ref().is_some_and(InFlight::is_change);
@@ -341,9 +361,7 @@ impl Conversation {
         }
         let idle = now.mono_ms.saturating_sub(self.used_ms) >= IDLE_MS;
         if (idle || self.flushing) && !self.is_busy() {
-            self.phase = Phase::Cold;
-            out.push(Effect::Stop);
-            return;
+            return self.stop(out);
         }
         let Phase::Ready(ready) = &self.phase else { return };
         let idle_at = (self.used_ms + IDLE_MS).max(now.mono_ms + 1_000);

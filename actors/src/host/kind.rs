@@ -169,13 +169,14 @@ impl Kind for Conversations {
         Some(Envelope::Session(to, answer))
     }
 
-    /// Senders without an answer: what became of their messages is not known here any more.
-    fn lost(_key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
+    /// Senders without an answer: what became of their messages is not known here any more. And what
+    /// else the actor had to do, its successor does.
+    fn lost(key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
         let unknown = SendAnswer::Failed(ErrorCode::OutcomeUnknown);
         let waiting = actor.waiting().into_iter();
-        waiting
-            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }))
-            .collect()
+        let answers = waiting
+            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }));
+        answers.chain(Conversation::pass_on(key, actor.rest())).collect()
     }
 
     fn conversation(key: ConversationId) -> Option<ConversationId> {

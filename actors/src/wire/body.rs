@@ -2,6 +2,7 @@
 
 use super::{Content, DECODE, Header, News, WireError, kinds, put};
 use crate::cluster::NodeId;
+use crate::conversation::Unsettled;
 use crate::message::{
     Batch, BatchEntry, ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, Receipts,
     SendAnswer, SessionMsg, SessionRef,
@@ -154,6 +155,9 @@ fn conversation(
         ConversationMsg::Typing { from, active } => {
             put(header, kinds::TYPING, (to, Address::from(*from), *active), out);
         }
+        ConversationMsg::Unsettled(rest) => {
+            put(header, kinds::UNSETTLED, (to, rest.doubt_after, &rest.marks), out);
+        }
         _ => return None,
     }
     Some(())
@@ -266,6 +270,11 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
     let one = |envelope| Ok(Content::Envelopes(vec![envelope]));
     match kind {
         kinds::SEND..=kinds::TYPING | kinds::CHANGE => one(to_conversation(kind, body)?),
+        kinds::UNSETTLED => {
+            let (to, doubt_after, marks) = read(body, "rest")?;
+            let rest = Unsettled { doubt_after, marks };
+            one(Envelope::Conversation(to, ConversationMsg::Unsettled(rest)))
+        }
         kinds::REGISTER => {
             let (to, session, node, device) = read(body, "register")?;
             let node = NodeId(node);

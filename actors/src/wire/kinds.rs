@@ -13,6 +13,8 @@ pub(super) const MARK: u8 = 2;
 pub(super) const TYPING: u8 = 3;
 /// As `SEND`, of a change of a group: an older owner would take it for a message.
 pub(super) const CHANGE: u8 = 44;
+/// What an owner left undone; an older one skips it, as if the owner had been lost.
+pub(super) const UNSETTLED: u8 = 80;
 
 // To hubs.
 pub(super) const REGISTER: u8 = 10;

@@ -57,6 +57,10 @@ fn every_kind() -> Vec<Envelope> {
         ConversationMsg::Send(change),
         ConversationMsg::Mark { from: away, kind: MarkKind::Delivered, seq: 8 },
         ConversationMsg::Typing { from: away, active: false },
+        ConversationMsg::Unsettled(crate::conversation::Unsettled {
+            doubt_after: Some(4),
+            marks: vec![(UserId(3), MarkKind::Read, 4)],
+        }),
     ];
     let presence = [
         PresenceMsg::Register { session: SessionId(1), node: NodeId(5), device: DeviceId(2) },
