@@ -103,7 +103,8 @@ pub struct Cluster {
     pub certificates: PathBuf,
     /// Milliseconds between two renewals of the node's lease.
     pub renew_ms: u64,
-    /// Milliseconds without a renewal after which a node is taken for dead.
+    /// Milliseconds without a renewal after which a node is taken for dead; one whose connections have
+    /// ended after four fifths of them.
     pub suspicion_ms: u64,
     /// Milliseconds over which a leaving node sends its clients away.
     pub drain_ms: u64,
@@ -122,7 +123,7 @@ impl Default for Cluster {
             advertise: None,
             endpoint: None,
             certificates: PathBuf::from("./rookery-certs"),
-            renew_ms: 1_000,
+            renew_ms: 500,
             suspicion_ms: 3_000,
             drain_ms: 5_000,
             link_version: None,

@@ -22,6 +22,9 @@ use rookery_protocol::{
 const MAX_REFILLS: usize = 8;
 /// Pause before a fill asks again for what it did not get.
 const STUCK_MS: Millis = 200;
+/// The last upper bound of the back-off while a conversation only moves to another node, which takes
+/// seconds.
+const MOVING_MAX_MS: u64 = 1_000;
 /// A fresh token is asked for this long before the old one ends, but not before half its life.
 const TOKEN_MARGIN_MS: Millis = 60_000;
 
@@ -371,6 +374,8 @@ impl Core {
     /// When to repeat what was refused: the server's wish plus full jitter.
     fn pause(&mut self, now: Millis, attempts: u32, refusal: &Refusal) -> Millis {
         let (base, max) = (self.config.backoff_base_ms, self.config.backoff_max_ms);
+        let moving = refusal.is(ErrorCode::Moved) || refusal.is(ErrorCode::OutcomeUnknown);
+        let max = if moving { max.min(MOVING_MAX_MS) } else { max };
         let jitter = backoff::full_jitter(&mut self.rng, attempts.saturating_sub(1), base, max);
         now + Millis::from(refusal.retry_after_ms) + jitter
     }
