@@ -353,6 +353,25 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Whether addresses of the machine itself are limited too.
     pub limit_loopback: bool,
+    /// Messages of a user.
+    pub sends: Rate,
+    /// Conversations that a user finds or opens by a name.
+    pub opens: Rate,
+    /// Changes of a user's own things: contacts, blocks, settings, devices.
+    pub changes: Rate,
+    /// Reports of a user.
+    pub reports: Rate,
+    /// Most devices of a user: the one that was away for longest makes room.
+    pub devices_per_user: usize,
+}
+
+/// How often a user may do something, on each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run; 0: no limit.
+    pub per_hour: u64,
+    /// At once.
+    pub burst: u64,
 }
 
 impl Default for Limits {
@@ -365,6 +384,11 @@ impl Default for Limits {
             attempts_burst: 30,
             connections_per_address: 1_000,
             limit_loopback: false,
+            sends: Rate { per_hour: 360_000, burst: 1_000 },
+            opens: Rate { per_hour: 300, burst: 100 },
+            changes: Rate { per_hour: 600, burst: 100 },
+            reports: Rate { per_hour: 10, burst: 10 },
+            devices_per_user: 10,
         }
     }
 }

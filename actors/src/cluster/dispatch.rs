@@ -155,7 +155,10 @@ impl Dispatch {
 /// refusal at once is better than an answer when the link is back.
 fn waits_for_an_answer(envelope: &Envelope) -> bool {
     let Envelope::Conversation(_, msg) = envelope else { return false };
-    matches!(msg, ConversationMsg::Send(_) | ConversationMsg::Mark { .. })
+    matches!(
+        msg,
+        ConversationMsg::Send(_) | ConversationMsg::Mark { .. } | ConversationMsg::Block { .. }
+    )
 }
 
 /// Who is told, and what, when nobody takes a message.
@@ -167,6 +170,9 @@ fn answer(envelope: &Envelope, code: ErrorCode) -> Option<(SessionRef, SessionMs
         }
         Envelope::Conversation(_, ConversationMsg::Mark { from, .. }) => {
             Some((*from, SessionMsg::Refused(code)))
+        }
+        Envelope::Conversation(_, ConversationMsg::Block { from, request, .. }) => {
+            Some((*from, SessionMsg::Answered { request: *request, refused: Some(code) }))
         }
         Envelope::Presence(user, PresenceMsg::Register { session, node, .. }) => {
             let session = SessionRef { user: *user, session: *session, node: *node };

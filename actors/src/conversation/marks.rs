@@ -10,19 +10,19 @@ use rookery_store::{MarkUpdate, MemberState};
 use std::collections::BTreeMap;
 
 /// Stands for all members of a group.
-const EVERYBODY: UserId = UserId(0);
+pub(super) const EVERYBODY: UserId = UserId(0);
 
 /// Marks of one conversation.
 #[derive(Default)]
 pub(super) struct Marks {
     /// (delivered, read) as far as told by anybody, durable or not.
-    known: BTreeMap<UserId, (u64, u64)>,
+    pub(super) known: BTreeMap<UserId, (u64, u64)>,
     /// What is to be written; by user and the kind's code.
     dirty: BTreeMap<(UserId, u8), u64>,
     due_at: Option<u64>,
     writing: Vec<MarkUpdate>,
     /// (delivered, read) as far as they are durable.
-    durable: BTreeMap<UserId, (u64, u64)>,
+    pub(super) durable: BTreeMap<UserId, (u64, u64)>,
     /// (delivered, read) of everybody, as told.
     told: (u64, u64),
 }

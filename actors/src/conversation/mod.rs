@@ -23,7 +23,9 @@ mod batch;
 mod ending;
 mod group;
 mod marks;
+mod people;
 mod queue;
+mod requests;
 mod state;
 mod unsettled;
 
@@ -38,6 +40,7 @@ use crate::time::Now;
 use appending::InFlight;
 use group::Group;
 use marks::Marks;
+use people::People;
 use queue::{Admission, SendQueue};
 use rookery_protocol::{
     ClientMsgId, ConversationId, EntryKind, ErrorCode, GroupAction, GroupChange, MarkKind, UserId,
@@ -56,6 +59,8 @@ const MAX_EARLY: usize = 256;
 const TOKEN_LOAD: u64 = 0;
 const TOKEN_APPEND: u64 = 1;
 const TOKEN_MARKS: u64 = 2;
+const TOKEN_PEOPLE: u64 = 3;
+const TOKEN_SECRETIVE: u64 = 4;
 const TOKEN_FIRST_LOOKUP: u64 = 16;
 
 /// The state of one conversation's actor.
@@ -94,6 +99,7 @@ struct Ready {
     /// What it is beside this, if it is a group, or could become one.
     group: Option<Group>,
     marks: Marks,
+    people: People,
     in_flight: Option<InFlight>,
     /// Members were told to look for what was there before.
     told_to_look: bool,
@@ -120,7 +126,9 @@ impl Conversation {
     pub fn handle(&mut self, now: Now, msg: ConversationMsg, out: &mut Vec<Effect>) {
         match msg {
             ConversationMsg::Send(send) => self.send(now, send, out),
-            ConversationMsg::Mark { .. } | ConversationMsg::Typing { .. } => {
+            ConversationMsg::Mark { .. }
+            | ConversationMsg::Typing { .. }
+            | ConversationMsg::Block { .. } => {
                 self.member_request(now, msg, out);
             }
             ConversationMsg::Fenced(fence) => self.fenced(fence, out),
@@ -134,8 +142,14 @@ impl Conversation {
                 let found = found.map(|facts| (facts.sent, Some(facts)));
                 self.looked_up(now, token, found, out);
             }
+            ConversationMsg::Answer(TOKEN_SECRETIVE, QueryResult::People(read)) => {
+                self.people_read(read, out);
+            }
             ConversationMsg::Answer(..) => {}
             ConversationMsg::Committed(TOKEN_APPEND, outcome) => self.appended(now, outcome, out),
+            ConversationMsg::Committed(TOKEN_PEOPLE, outcome) => {
+                self.people_changed(now, outcome, out);
+            }
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
             ConversationMsg::Flush => self.flushing = true,
@@ -181,6 +195,9 @@ impl Conversation {
                 let later = change.is_some() || (send.retry && ready.group.is_some());
                 if !later && !ready.members.contains(&session.user) {
                     return answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
+                }
+                if ready.people.blocks(session.user) {
+                    return answer(session, id, SendAnswer::Failed(ErrorCode::Blocking), out);
                 }
                 // Made before this activation loaded, or before what it has forgotten: another copy
                 // may be in already, whatever the client says.
@@ -299,6 +316,7 @@ impl Conversation {
             members: loaded.members.iter().map(|m| m.user).collect(),
             group: Group::loaded(&loaded),
             marks: Marks::new(&loaded.members),
+            people: People::new(now, &loaded),
             in_flight: None,
             told_to_look: false,
         }));
@@ -312,41 +330,6 @@ impl Conversation {
             self.member_request(now, msg, out);
         }
         self.pump(now, out);
-    }
-
-    /// Marks and typing: only for members, and not worth a lookup.
-    fn member_request(&mut self, now: Now, msg: ConversationMsg, out: &mut Vec<Effect>) {
-        self.touch(now, out);
-        let Phase::Ready(ready) = &mut self.phase else {
-            if self.early.len() < MAX_EARLY {
-                self.early.push(msg);
-            } else if let ConversationMsg::Mark { from, .. } = msg {
-                refused(from, ErrorCode::Busy, out);
-            }
-            return;
-        };
-        match msg {
-            ConversationMsg::Mark { from, kind, seq } => {
-                if !ready.members.contains(&from.user) {
-                    return refused(from, ErrorCode::NotAMember, out);
-                }
-                if seq > ready.head {
-                    return refused(from, ErrorCode::BeyondHead, out);
-                }
-                ready.mark(now, from.user, kind, seq, out);
-            }
-            ConversationMsg::Typing { from, active } => {
-                if !ready.members.contains(&from.user) {
-                    return refused(from, ErrorCode::NotAMember, out);
-                }
-                for member in ready.members.iter().filter(|m| **m != from.user) {
-                    let typing =
-                        PresenceMsg::Typing { conversation: self.id, user: from.user, active };
-                    out.push(Effect::Tell(Envelope::Presence(*member, typing)));
-                }
-            }
-            _ => {}
-        }
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -375,7 +358,7 @@ impl Conversation {
         match outcome {
             Outcome::Committed { version, .. } => {
                 ready.fence.confirmed(version);
-                ready.tell_marks(self.id, out);
+                ready.tell_marks(now, self.id, out);
             }
             // Marks only rise: writing them again does no harm, whatever happened.
             Outcome::Busy | Outcome::Unresolved | Outcome::TooLarge => {
@@ -410,7 +393,7 @@ fn joining(send: &Outgoing) -> Option<Vec<UserId>> {
 
 impl Ready {
     /// Tells the marks that are durable now.
-    fn tell_marks(&mut self, conversation: ConversationId, out: &mut Vec<Effect>) {
+    fn tell_marks(&mut self, now: Now, conversation: ConversationId, out: &mut Vec<Effect>) {
         let written = self.marks.written();
         let all = if self.group.is_none() {
             written
@@ -422,13 +405,8 @@ impl Ready {
             }
             self.marks.everybody()
         };
-        if all.is_empty() {
-            return;
-        }
-        let receipts = Arc::new(Receipts { conversation, marks: all });
-        for member in &self.members {
-            let told = PresenceMsg::Receipts(Arc::clone(&receipts));
-            out.push(Effect::Tell(Envelope::Presence(*member, told)));
+        if !all.is_empty() {
+            self.announce_marks(now, Receipts { conversation, marks: all }, out);
         }
     }
 

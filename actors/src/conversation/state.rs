@@ -25,7 +25,9 @@ impl Conversation {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let ready = match &self.phase {
-            Phase::Ready(ready) => ready.in_flight.is_some() || ready.marks.is_busy(),
+            Phase::Ready(ready) => {
+                ready.in_flight.is_some() || ready.marks.is_busy() || ready.people.is_busy()
+            }
             Phase::Cold => !self.unsettled.is_empty(),
             Phase::Fencing | Phase::Loading(_) => true,
         };

@@ -12,8 +12,11 @@ use rookery_protocol::{
     SessionId, UserId,
 };
 use rookery_store::{
-    Fence, Known, Loaded, MemberState, Op, Outcome, Plan, Stamp, Version, slot_of,
+    Fence, Known, Loaded, MemberState, Op, Outcome, Plan, Shade, Stamp, Version, slot_of,
 };
+use std::collections::BTreeSet;
+
+mod people;
 
 const CONVERSATION: ConversationId = ConversationId(1);
 pub(super) const ADA: UserId = UserId(10);
@@ -60,6 +63,10 @@ pub(super) fn fence() -> Fence {
 }
 
 pub(super) fn loaded() -> ConversationMsg {
+    loaded_with(Vec::new())
+}
+
+fn loaded_with(shades: Vec<(UserId, Shade)>) -> ConversationMsg {
     let member = |user| MemberState { user, role: 1, joined_seq: 0, delivered: 3, read: 2 };
     let loaded = Loaded {
         conversation: CONVERSATION,
@@ -70,6 +77,8 @@ pub(super) fn loaded() -> ConversationMsg {
         active_written_ms: START_MS,
         members: vec![member(ADA), member(GRACE)],
         inbox_epoch: 1,
+        shades,
+        secretive: BTreeSet::new(),
         version: Version(5),
         group: None,
         exists: true,

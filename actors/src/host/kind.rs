@@ -164,6 +164,9 @@ impl Kind for Conversations {
                 (send.from.session, SessionMsg::SendAnswer { id: send.id, answer })
             }
             ConversationMsg::Mark { from, .. } => (from, SessionMsg::Refused(ErrorCode::Busy)),
+            ConversationMsg::Block { from, request, .. } => {
+                (from, SessionMsg::Answered { request, refused: Some(ErrorCode::Busy) })
+            }
             _ => return None,
         };
         Some(Envelope::Session(to, answer))

@@ -39,6 +39,13 @@ pub(super) const PULL: u8 = 38;
 // 39 to 42 are kept for what conversations tell.
 pub(super) const MOVED: u8 = 43;
 
+// About users' own things; since version 2 of links.
+pub(super) const BLOCK: u8 = 60;
+pub(super) const OWN: u8 = 61;
+pub(super) const AWAY: u8 = 62;
+pub(super) const ANSWERED: u8 = 63;
+pub(super) const OWN_TO: u8 = 64;
+
 // To a node.
 pub(super) const END_DEVICE: u8 = 50;
 pub(super) const HUB_LOST: u8 = 51;

@@ -7,7 +7,7 @@ use super::sends::Sends;
 use super::{Core, Lost, Millis, Session, backoff};
 use crate::error::{Refusal, RequestError};
 use crate::event::{CloseReason, Connected, Course, Event, Reply, Sent};
-use rookery_protocol::client::{History, Resume, Sync, Watch};
+use rookery_protocol::client::{History, Resume, SetAway, Sync, Watch};
 use rookery_protocol::codec::decode_payload;
 use rookery_protocol::limits::{
     MAX_HISTORY_ENTRIES, MAX_SENDS_IN_FLIGHT, MAX_SERVER_FRAME_BYTES, MAX_WATCH_BATCH,
@@ -85,6 +85,11 @@ impl Core {
             ServerFrame::Users(f) => self.reply(f.request, Reply::Users(Box::new(f))),
             ServerFrame::Group(f) => self.reply(f.request, Reply::Group(Box::new(f))),
             ServerFrame::ReadBy(f) => self.reply(f.request, Reply::ReadBy(Box::new(f))),
+            ServerFrame::PeoplePage(f) => self.reply(f.request, Reply::People(Box::new(f))),
+            ServerFrame::OwnStatePage(f) => self.reply(f.request, Reply::OwnStates(Box::new(f))),
+            ServerFrame::Privacy(f) => self.reply(f.request, Reply::Privacy(f)),
+            ServerFrame::DevicePage(f) => self.reply(f.request, Reply::Devices(Box::new(f))),
+            ServerFrame::OwnChanged(f) => self.events.push_back(Event::OwnChanged(f)),
             ServerFrame::Presence(f) => self.events.push_back(Event::Presence(f)),
             ServerFrame::Typing(f) => self.events.push_back(Event::Typing(f)),
             ServerFrame::Behind(_) => self.events.push_back(Event::Behind),
@@ -178,6 +183,9 @@ impl Core {
             let watch = Watch { request, users: chunk.to_vec() };
             let late = now + self.config.request_timeout_ms;
             self.requests.push(request, watch.into(), Owner::Core, late);
+        }
+        if self.away {
+            self.news.push_back(SetAway { away: true }.into());
         }
     }
 
