@@ -94,9 +94,12 @@ fn a_client_is_away_when_it_says_so_or_does_nothing_of_its_users_will_for_long()
     while actor.mono_ms < IDLE_MS + RENEW_MS {
         actor.mono_ms += RENEW_MS;
         actor.frame(ClientFrame::Ack(Ack { received: 0 }));
-        idle.extend(away(&actor.on(SessionMsg::Wake)));
+        let told = away(&actor.on(SessionMsg::Wake));
+        assert!(told.is_empty() || actor.mono_ms >= IDLE_MS, "{} ms", actor.mono_ms);
+        idle.extend(told);
     }
-    assert_eq!(idle, [true], "acknowledging is no sign of somebody there");
+    // The renewal after it tells the hub again, which may have missed it.
+    assert_eq!(idle, [true, true], "acknowledging is no sign of somebody there");
     assert_eq!(away(&actor.send(9)), [false]);
 }
 
