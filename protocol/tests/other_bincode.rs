@@ -49,6 +49,7 @@ wire! {
         active_ms: u64, last: Option<Entry>,
     }
     ListCursor { active_ms: u64, conversation: u64 }
+    FoundUser { user: u64, name: String }
     Person { user: u64, name: String, contact: bool, blocked: bool }
     OwnState { conversation: u64, muted_until_ms: u64, archived: bool, unread: bool }
     DeviceInfo { device: u64, name: String, created_ms: u64, seen_ms: u64 }
@@ -95,6 +96,9 @@ wire_frames! {
     0x0d Unwatch { users: Vec<u64> }
     0x0e Authenticate { request: u32, token: String }
     0x0f Leave {}
+    0x10 FindUsers { request: u32, names: Vec<String> }
+    0x11 DescribeGroup { request: u32, conversation: u64 }
+    0x12 Readers { request: u32, conversation: u64, seq: u64 }
     0x20 People { request: u32, limit: u16, after: Option<u64> }
     0x21 SetContact { request: u32, user: u64, contact: bool }
     0x22 SetBlocked { request: u32, user: u64, blocked: bool }
@@ -133,6 +137,14 @@ wire_frames! {
     0x89 Drain { reconnect_after_ms: u32, alternates: Vec<String> }
     0x8a Bye { code: u16, reason: String }
     0x8c Done { request: u32 }
+    0x8d Users { request: u32, users: Vec<FoundUser> }
+    0x8e Group {
+        request: u32, conversation: u64, avatar: String, open_history: bool, link: String,
+        created_ms: u64,
+    }
+    0x8f ReadBy {
+        request: u32, conversation: u64, seq: u64, delivered: Vec<u64>, read: Vec<u64>,
+    }
     0x98 PeoplePage { request: u32, people: Vec<Person>, next: Option<u64> }
     0x99 OwnStatePage { request: u32, states: Vec<OwnState> }
     0x9a Privacy { request: u32, presence: u8, last_seen: u8, receipts: u8 }
