@@ -5,9 +5,8 @@
 //! clock: entries of two nodes may stand in the wrong order by as much as their clocks differ.
 
 use crate::engine::{Engine, ReadError, View};
-use crate::error::{Attempts, StoreError};
+use crate::error::StoreError;
 use crate::keys::{self, own};
-use crate::plan::{Op, Plan};
 use crate::rows::{self, AuditRow};
 use crate::store::Store;
 
@@ -58,21 +57,7 @@ impl<E: Engine> Store<E> {
         }
         let action_id = *action_id;
         let value = rows::encode(&AuditRow { action_id, operator, node, action, target, outcome });
-        let mut attempts = Attempts::new();
-        loop {
-            attempts.begin()?;
-            let [row] = attempts.read(self.known([own(keys::audit(*place))]).await)?;
-            match &row.known {
-                Some(found) if attempts.in_doubt() && *found == value => return Ok(()),
-                Some(_) => return Err(StoreError::IdTaken),
-                None => {}
-            }
-            let ops = vec![Op::Set { key: row.key.clone(), value: value.clone() }];
-            let plan = Plan { guards: vec![row], ops };
-            if attempts.settle(self.commit(plan).await)?.is_some() {
-                return Ok(());
-            }
-        }
+        self.put_new(own(keys::audit(*place)), value).await
     }
 
     /// At most `limit` (and [`MAX_AUDIT_PAGE`]) entries before a place, or the newest ones; newest

@@ -46,23 +46,7 @@ impl<E: Engine> Store<E> {
             return Err(StoreError::BadArgument("the length of a device's name"));
         }
         let row = DeviceValue { name, created_ms: *created_ms, revoked: *revoked };
-        let value = rows::encode(&row);
-        let mut attempts = Attempts::new();
-        loop {
-            attempts.begin()?;
-            let wanted = [own(keys::device(*user, *device))];
-            let [held] = attempts.read(self.known(wanted).await)?;
-            match &held.known {
-                Some(found) if attempts.in_doubt() && *found == value => return Ok(()),
-                Some(_) => return Err(StoreError::IdTaken),
-                None => {}
-            }
-            let ops = vec![Op::Set { key: held.key.clone(), value: value.clone() }];
-            let plan = Plan { guards: vec![held], ops };
-            if attempts.settle(self.commit(plan).await)?.is_some() {
-                return Ok(());
-            }
-        }
+        self.put_new(own(keys::device(*user, *device)), rows::encode(&row)).await
     }
 
     /// Creates a device of an account with its first refresh token, in one commit, if the account

@@ -2,9 +2,9 @@
 //! hashes are stored.
 
 use crate::engine::{Engine, ReadError};
-use crate::error::{Attempts, StoreError};
+use crate::error::StoreError;
 use crate::keys::{self, own};
-use crate::plan::{Guard, Op, Plan};
+use crate::plan::{Guard, Op};
 use crate::rows::{self, InvitationRow};
 use crate::store::Store;
 
@@ -29,22 +29,7 @@ impl<E: Engine> Store<E> {
         if invitation.uses_left == 0 {
             return Err(StoreError::BadArgument("the uses of an invitation"));
         }
-        let value = encode(invitation);
-        let mut attempts = Attempts::new();
-        loop {
-            attempts.begin()?;
-            let [row] = attempts.read(self.known([own(keys::invitation(&hash))]).await)?;
-            match &row.known {
-                Some(found) if attempts.in_doubt() && *found == value => return Ok(()),
-                Some(_) => return Err(StoreError::IdTaken),
-                None => {}
-            }
-            let ops = vec![Op::Set { key: row.key.clone(), value: value.clone() }];
-            let plan = Plan { guards: vec![row], ops };
-            if attempts.settle(self.commit(plan).await)?.is_some() {
-                return Ok(());
-            }
-        }
+        self.put_new(own(keys::invitation(&hash)), encode(invitation)).await
     }
 }
 

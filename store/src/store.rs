@@ -1,7 +1,8 @@
 //! The layer's handle: an engine, and what every operation shares.
 
 use crate::engine::{Done, Engine, ReadError, View};
-use crate::plan::{Guard, Outcome, Plan, Version};
+use crate::error::{Attempts, StoreError};
+use crate::plan::{Guard, Op, Outcome, Plan, Version};
 use crate::{AnyEngine, keys, rows};
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -99,6 +100,26 @@ impl<E: Engine> Store<E> {
         let version = view.version();
         let mut values = get_all(&view, wanted.clone()).await?.into_iter();
         Ok(wanted.map(|key| Guard { key, known: values.next().flatten(), version }))
+    }
+
+    /// Writes a row whose key must be free: [`StoreError::IdTaken`] when it is not, unless by an
+    /// earlier attempt of this very call.
+    pub(crate) async fn put_new(&self, key: Bytes, value: Bytes) -> Result<(), StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let [row] = attempts.read(self.known([key.clone()]).await)?;
+            match &row.known {
+                Some(found) if attempts.in_doubt() && *found == value => return Ok(()),
+                Some(_) => return Err(StoreError::IdTaken),
+                None => {}
+            }
+            let ops = vec![Op::Set { key: key.clone(), value: value.clone() }];
+            let plan = Plan { guards: vec![row], ops };
+            if attempts.settle(self.commit(plan).await)?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Remembers an epoch that this process wrote.
