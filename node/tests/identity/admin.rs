@@ -2,7 +2,7 @@
 
 use crate::support::wire::{Client, Goodbye, User};
 use crate::support::{self, Answer, Running, bearer, credentials, process};
-use rookery_cluster_config::Engine;
+use rookery_cluster_config::{Config, Engine};
 use rookery_node::admin::Credentials;
 use rookery_node::store_process::StoreProcess;
 use rookery_protocol::{CloseCode, ServerFrame, server};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
+use tempfile::TempDir;
 
 /// An operator of a node.
 struct Ops {
@@ -283,18 +284,35 @@ async fn notice(client: &mut Client) -> server::Notice {
         .await
 }
 
+/// Two nodes on the store of a third process.
+struct Pair {
+    one: Running,
+    two: Running,
+    store: StoreProcess,
+    /// Held until all of them are gone.
+    _dir: TempDir,
+}
+
+impl Pair {
+    async fn start(settings: impl Fn(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = support::config(dir.path());
+        config.store.engine = Engine::Shared;
+        let store = StoreProcess::start(&config).unwrap();
+        let socket = config.store_socket();
+        let share = |config: &mut Config| {
+            config.store.engine = Engine::Shared;
+            config.store.socket = Some(socket.clone());
+            settings(config);
+        };
+        let (one, two) = (Running::start_with(&share).await, Running::start_with(&share).await);
+        Self { one, two, store, _dir: dir }
+    }
+}
+
 #[tokio::test]
 async fn a_notice_reaches_who_is_connected_on_any_node_and_who_comes_while_it_holds() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = support::config(dir.path());
-    config.store.engine = Engine::Shared;
-    let store = StoreProcess::start(&config).unwrap();
-    let socket = config.store_socket();
-    let share = |config: &mut rookery_cluster_config::Config| {
-        config.store.engine = Engine::Shared;
-        config.store.socket = Some(socket.clone());
-    };
-    let (one, two) = (Running::start_with(share).await, Running::start_with(share).await);
+    let Pair { one, two, store, _dir } = Pair::start(|_| {}).await;
     let ada = User::sign_up(&one, "ada").await;
     let (mut here, _) = Client::welcomed(&one, &ada).await;
     let (mut there, _) = Client::welcomed(&two, &ada).await;
@@ -328,19 +346,12 @@ async fn a_notice_reaches_who_is_connected_on_any_node_and_who_comes_while_it_ho
 
 #[tokio::test]
 async fn limits_change_on_every_node_without_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = support::config(dir.path());
-    config.store.engine = Engine::Shared;
-    let store = StoreProcess::start(&config).unwrap();
-    let socket = config.store_socket();
-    let share = |config: &mut rookery_cluster_config::Config| {
-        config.store.engine = Engine::Shared;
-        config.store.socket = Some(socket.clone());
+    let Pair { one, two, store, _dir } = Pair::start(|config| {
         config.limits.limit_loopback = true;
         config.limits.attempts_per_minute = 1;
         config.limits.attempts_burst = 1_000_000;
-    };
-    let (one, two) = (Running::start_with(share).await, Running::start_with(share).await);
+    })
+    .await;
     let ops = Ops::new(&one);
     let set = async |limit: &str, value: &str| {
         let answer = ops.call("PUT", &format!("limits/{limit}"), json!({ "value": value })).await;
