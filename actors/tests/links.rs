@@ -15,7 +15,7 @@ use rookery_actors::link::frame::{NEWEST_VERSION, OLDEST_VERSION};
 use rookery_actors::link::{LinkOut, LinkRefused, MAX_MESSAGE_BYTES, Notice};
 use std::time::{Duration, Instant};
 use support::proxy::{Cut, Proxy};
-use support::{Authority, Node, PATIENCE, introduce, pair};
+use support::{Authority, Node, PATIENCE, SLACK, introduce, pair};
 use tokio::net::{TcpSocket, TcpStream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +75,8 @@ async fn black_hole(authority: &Authority, cut: Cut) {
     b.send_numbers(a.key(), 0..100);
     a.notice(Notice::Down(b.key())).await;
     b.notice(Notice::Down(a.key())).await;
-    assert!(since.elapsed() <= Duration::from_secs(6), "{cut:?}: {:?}", since.elapsed());
+    println!("{cut:?}: noticed after {:?}", since.elapsed());
+    assert!(since.elapsed() <= SLACK * Duration::from_secs(6), "{cut:?}: {:?}", since.elapsed());
     proxy.heal();
     a.send_numbers(b.key(), 200..300);
     b.expect_numbers(100..300).await;
@@ -136,7 +137,8 @@ async fn silent_connections_and_floods_do_not_keep_a_peer_away() {
     }
     let since = Instant::now();
     introduce(&mut a, &mut b).await;
-    assert!(since.elapsed() < Duration::from_secs(3), "before the silent ones are timed out");
+    // One after the other, the silent ones' three seconds would be far more than this.
+    assert!(since.elapsed() < SLACK * Duration::from_secs(3), "{:?}", since.elapsed());
     a.send_numbers(b.key(), 0..10);
     b.expect_numbers(0..10).await;
 }

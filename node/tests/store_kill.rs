@@ -194,13 +194,13 @@ fn a_node_that_is_killed_and_one_that_stands_still_harm_no_other() {
         let started = Instant::now();
         let answer = sign_up(&other, &format!("second{at}"));
         assert!(is_made(&answer), "{answer}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(started.elapsed() < PATIENCE / 4, "{:?}", started.elapsed());
     }
     still.signal(Signal::CONT);
     let started = Instant::now();
     let mut at = 0;
     while !is_made(&sign_up(&still, &format!("third{at}"))) {
         at += 1;
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not recover");
+        assert!(started.elapsed() < PATIENCE, "it does not recover");
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes that come, chat and go in order.
 
-use crate::support::{Client, Node, PATIENCE, World};
+use crate::support::{Client, Node, PATIENCE, World, settled};
 use rookery_protocol::client::{Mark, SetTyping, Watch};
 use rookery_protocol::{ClientFrame, CloseCode, MarkKind, ServerFrame, Status};
 use rookery_store::{NodeState, SLOTS, Slot};
@@ -106,7 +106,7 @@ fn a_node_that_joins_takes_its_share_while_people_chat() {
     }
     let third = world.start("n9");
     for node in nodes.iter().chain([&third]) {
-        node.wait_for("three members", |view| view.members.len() == 3 && view.serving);
+        node.wait_for("three members", |view| settled(view, 3));
     }
     assert!(third.view().slots_of(third.view().me) > 1_000);
     for (conversation, ann, bob) in &mut pairs {

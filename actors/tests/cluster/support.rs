@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use rookery_actors::cluster::{Profile, Timing, View};
+use rookery_actors::cluster::{Member, Profile, Timing, View};
 use rookery_actors::link::{LinkOut, Loopback, NodeKey, OnMessage, OnNotice};
 use rookery_actors::message::{Attach, Identity};
 use rookery_actors::session::Settings;
@@ -18,7 +18,7 @@ use rookery_protocol::{
     SessionId, UserId, frames,
 };
 use rookery_store::memory::MemoryEngine;
-use rookery_store::{Account, Owner, Store};
+use rookery_store::{Account, NodeState, Owner, Store};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,7 +111,7 @@ impl World {
     pub fn cluster(&self, count: usize) -> Vec<Node> {
         let nodes: Vec<Node> = (0..count).map(|n| self.start(&format!("n{n}"))).collect();
         for node in &nodes {
-            node.wait_for("all members", |view| view.members.len() == count && view.serving);
+            node.wait_for("all members", |view| settled(view, count));
         }
         nodes
     }
@@ -132,6 +132,13 @@ impl World {
         let opened = self.store.open_direct(one, other, candidate, 1);
         futures_util::FutureExt::now_or_never(opened).unwrap().unwrap().0
     }
+}
+
+/// Whether a node serves and sees this many members, all of them at work: one that joined is a
+/// member a look before it is active.
+pub fn settled(view: &View, count: usize) -> bool {
+    let active = |member: &Member| member.lease.state == NodeState::Active;
+    view.serving && view.members.len() == count && view.members.iter().all(active)
 }
 
 /// A running node. Dropped, it is killed.

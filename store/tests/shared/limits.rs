@@ -88,7 +88,7 @@ impl Write for Slow {
 
 #[test]
 fn a_backup_may_take_longer_than_a_snapshot_lives_unread() {
-    const LIFE: Duration = Duration::from_millis(1500);
+    const LIFE: Duration = Duration::from_secs(4);
     let hosted = Hosted::with(|config| config.view_life = LIFE);
     let client = hosted.client();
     let message = |seq| Op::Set {
