@@ -227,7 +227,13 @@ impl<E: Engine> Store<E> {
         ];
         let mut ops: Vec<Op> =
             ranges.into_iter().map(|(from, to)| Op::ClearRange { from, to }).collect();
-        for key in [keys::inbox_floor(user), keys::last_seen(user), keys::profile(user)] {
+        let own_rows = [
+            keys::inbox_floor(user),
+            keys::last_seen(user),
+            keys::profile(user),
+            keys::settings(user),
+        ];
+        for key in own_rows {
             ops.push(Op::Clear { key: own(key) });
         }
         let mut attempts = Attempts::new();

@@ -31,6 +31,7 @@
 //! N    name without look-alikes                <=33  user
 //! U    user                                       9  profile: display name, avatar
 //! X    user                                       9  shut out: since when, being deleted
+//! T    user                                       9  settings of the user's clients: name, value
 //! O    sha-256 of a foreign issuer and subject    33  user
 //! G    sha-256 of an invitation's code           33  expiry, uses left, creation
 //! E                                               1  cluster: name, epoch of the membership
@@ -261,6 +262,12 @@ pub fn skeleton(skeleton: &str) -> Bytes {
 #[must_use]
 pub fn profile(user: UserId) -> [u8; 9] {
     single(b'U', user.0)
+}
+
+/// Key of the settings that a user's clients keep.
+#[must_use]
+pub fn settings(user: UserId) -> [u8; 9] {
+    single(b'T', user.0)
 }
 
 /// Key of the row of an account that is shut out.

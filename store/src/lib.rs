@@ -63,6 +63,7 @@ mod revocations;
 mod roster;
 mod rows;
 pub mod schema;
+mod settings;
 #[cfg(unix)]
 pub mod shared;
 mod signing;
@@ -96,6 +97,7 @@ pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
 pub use profile::{MAX_AVATAR_BYTES, MAX_DISPLAY_NAME_BYTES, Profile};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated, Rotation};
 pub use revocations::{MAX_REVOCATIONS, Revocation};
+pub use settings::{MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
 pub use signing::{MAX_SIGNING_KEYS, SigningKey};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
 pub use store::Store;

@@ -1,6 +1,6 @@
 //! Everything the node keeps about the caller, as one file.
 //!
-//! Lines of JSON, each with what it is: `account`, `device`, `conversation`, `entry` (of the
+//! Lines of JSON, each with what it is: `account`, `device`, `setting`, `conversation`, `entry` (of the
 //! conversation before it), and at last `end`: a file without it broke off. The file is made while
 //! it is sent, in bounded pieces: a slow reader slows it down and holds nothing else.
 
@@ -45,6 +45,12 @@ struct ExportedDevice {
     device: String,
     name: String,
     created_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    name: String,
+    value: String,
 }
 
 /// `GET /v1/account/export`.
@@ -117,6 +123,11 @@ impl File<'_> {
                 break;
             }
         }
+        let kept =
+            reads::on(self.state, move |store| async move { Ok(store.settings(user).await?) });
+        let kept = kept.await?;
+        self.lines("setting", kept.into_iter().map(|(name, value)| Setting { name, value }))
+            .await?;
         let mut after = None;
         loop {
             let page = reads::on(self.state, move |store| async move {
