@@ -18,6 +18,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use support::wire::{Client, User};
 use support::{Answer, bearer, credentials, post, process, send};
@@ -113,13 +114,16 @@ impl Drop for Cluster {
     }
 }
 
-/// The first of so many ports in a row that nobody uses, below those that a system hands out.
+/// The first of so many ports in a row that nobody uses, below those that a system hands out. Each call
+/// looks in a range of its own: clusters take their ports one after the other.
 fn free_ports(count: u16) -> u16 {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
     let mut random = [0; 2];
     getrandom::fill(&mut random).unwrap();
-    let from = 12_000 + u16::from_be_bytes(random) % 8_000;
+    let range = 11_000 + CALLS.fetch_add(1, Ordering::Relaxed) * 9_000;
+    let from = range + u16::from_be_bytes(random) % 7_000;
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (from..from + 10_000)
+    (from..range + 9_000)
         .step_by(usize::from(count))
         .find(|base| (*base..base + count).all(free))
         .unwrap()
