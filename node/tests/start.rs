@@ -134,11 +134,13 @@ fn a_busy_port_is_told_with_the_flag_that_changes_it() {
     let dir = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    for flag in ["--listen", "--metrics"] {
-        let other = if flag == "--listen" { "--metrics" } else { "--listen" };
+    let flags = ["--listen", "--metrics", "--admin"];
+    for flag in flags {
         let mut command = rookery();
         command.arg("serve").arg("--data").arg(dir.path());
-        command.args([flag, &address, other, "127.0.0.1:0"]);
+        for other in flags {
+            command.args([other, if other == flag { &address } else { "127.0.0.1:0" }]);
+        }
         let (code, text) = refused(&mut command);
         assert_eq!(code, 1);
         assert_eq!(text.lines().count(), 1, "{text}");
