@@ -12,7 +12,7 @@ use rookery_actors::presence::Presence;
 use rookery_actors::session::Session;
 use rookery_actors::session::Settings;
 use rookery_actors::{ConversationMsg, Now, PresenceMsg, SendAnswer, SessionMsg};
-use rookery_protocol::{ConversationId, MarkKind};
+use rookery_protocol::{ConversationId, EntryKind, MarkKind};
 use rookery_store::{Fence, Outcome};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -71,12 +71,16 @@ fn possible(message: &str, state: &str) -> bool {
         ("c.fenced" | "c.no_fence" | "c.not_here", state) => state == "c:fencing",
         ("c.loaded" | "c.load_failed", state) => state == "c:loading",
         (message, "c:cold") => {
-            matches!(message, "c.send" | "c.retry" | "c.delivered" | "c.read" | "c.typing")
+            matches!(
+                message,
+                "c.send" | "c.retry" | "c.change" | "c.delivered" | "c.read" | "c.typing"
+            )
         }
         // Looked up, and woken, only once loaded.
-        ("c.found" | "c.not_found" | "c.lookup_failed" | "c.wake", "c:fencing" | "c:loading") => {
-            false
-        }
+        (
+            "c.found" | "c.not_found" | "c.facts" | "c.lookup_failed" | "c.wake",
+            "c:fencing" | "c:loading",
+        ) => false,
         ("c.committed" | "c.conflict" | "c.busy" | "c.unresolved", state) => {
             matches!(state, "c:appending" | "c:marking")
         }
@@ -152,6 +156,7 @@ const SESSION_MESSAGES: &[&str] = &[
 const CONVERSATION_MESSAGES: &[&str] = &[
     "c.send",
     "c.retry",
+    "c.change",
     "c.delivered",
     "c.read",
     "c.typing",
@@ -161,6 +166,7 @@ const CONVERSATION_MESSAGES: &[&str] = &[
     "c.load_failed",
     "c.found",
     "c.not_found",
+    "c.facts",
     "c.lookup_failed",
     "c.committed",
     "c.conflict",
@@ -222,6 +228,7 @@ fn session_message(msg: &SessionMsg) -> &'static str {
 
 fn conversation_message(msg: &ConversationMsg) -> &'static str {
     match msg {
+        ConversationMsg::Send(send) if send.kind == EntryKind::Group => "c.change",
         ConversationMsg::Send(send) if send.retry => "c.retry",
         ConversationMsg::Send(_) => "c.send",
         ConversationMsg::Mark { kind: MarkKind::Read, .. } => "c.read",
@@ -241,6 +248,7 @@ fn conversation_message(msg: &ConversationMsg) -> &'static str {
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Err(_))) => "c.load_failed",
         ConversationMsg::Answer(_, QueryResult::FindSent(Ok(Some(_)))) => "c.found",
         ConversationMsg::Answer(_, QueryResult::FindSent(Ok(None))) => "c.not_found",
+        ConversationMsg::Answer(_, QueryResult::ChangeFacts(Ok(_))) => "c.facts",
         _ => "c.lookup_failed",
     }
 }

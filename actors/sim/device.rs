@@ -9,10 +9,10 @@ use super::rng::Rng;
 use super::truth::{Made, Truth, body};
 use rookery_protocol::client::{self, Resume};
 use rookery_protocol::{
-    ClientFrame, ClientMsgId, ConversationId, Cursor, DeviceId, EntryKind, MarkKind, SessionId,
-    Status, UserId,
+    ClientFrame, ClientMsgId, ConversationId, Cursor, DeviceId, EntryKind, GroupChange, MarkKind,
+    SessionId, Status, UserId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An answer that has not come by then is asked for again, milliseconds.
 const PATIENCE_MS: u64 = 10_000;
@@ -69,6 +69,8 @@ pub(super) struct Pending {
     pub(super) id: ClientMsgId,
     pub(super) number: u64,
     pub(super) len: usize,
+    /// The change of a group that it is.
+    pub(super) change: Option<GroupChange>,
     pub(super) tried: bool,
     /// The request under way, and when patience ends.
     pub(super) under_way: Option<(u32, u64)>,
@@ -95,6 +97,10 @@ pub struct Conv {
     pub marks: BTreeMap<UserId, (u64, u64)>,
     /// Own marks that were sent.
     pub(super) marked: (u64, u64),
+    /// It is a group.
+    pub group: bool,
+    /// The user is no member of it any more.
+    pub ended: bool,
 }
 
 /// See the module.
@@ -134,6 +140,8 @@ pub struct Device {
     pub(super) mark_at: Option<u64>,
     /// The newest place that left in this session, by conversation.
     pub(super) streamed: BTreeMap<ConversationId, u64>,
+    /// Groups it was told to be a member of (again): their places may jump once.
+    pub(super) entered: BTreeSet<ConversationId>,
     pub(super) clock_ms: i64,
     connect_at: u64,
     attempts: u32,
@@ -167,6 +175,7 @@ impl Device {
             ack_at: None,
             mark_at: None,
             streamed: BTreeMap::new(),
+            entered: BTreeSet::new(),
             clock_ms: 0,
             connect_at: 0,
             attempts: 0,
@@ -232,9 +241,13 @@ impl Device {
 
     /// Writes a message into a conversation it knows.
     pub fn write(&mut self, now: u64, len: usize, truth: &mut Truth, rng: &mut Rng) {
-        let known: Vec<ConversationId> = self.convs.keys().copied().collect();
-        let Some(conversation) = rng.pick(&known) else { return };
+        let Some(conversation) = rng.pick(&self.writable()) else { return };
         self.write_to(now, conversation, len, truth, rng);
+    }
+
+    /// Conversations that it takes its user for a member of.
+    pub fn writable(&self) -> Vec<ConversationId> {
+        self.convs.iter().filter(|(_, conv)| !conv.ended).map(|(id, _)| *id).collect()
     }
 
     /// Writes a message into this conversation.
@@ -246,17 +259,32 @@ impl Device {
         truth: &mut Truth,
         rng: &mut Rng,
     ) {
+        let id = self.new_id(now, rng);
+        self.push(now, (id, conversation), len, None, truth);
+    }
+
+    pub(super) fn new_id(&mut self, now: u64, rng: &mut Rng) -> ClientMsgId {
+        ClientMsgId::from_parts(now.saturating_add_signed(self.clock_ms), rng.bytes())
+    }
+
+    pub(super) fn push(
+        &mut self,
+        now: u64,
+        (id, conversation): (ClientMsgId, ConversationId),
+        len: usize,
+        change: Option<GroupChange>,
+        truth: &mut Truth,
+    ) {
         let number = self.next_number;
         self.next_number += 1;
-        let unix_ms = now.saturating_add_signed(self.clock_ms);
-        let id = ClientMsgId::from_parts(unix_ms, rng.bytes());
         let (device, careful) = (self.at, self.careful);
-        truth.made(id, Made { device, conversation, number, careful });
+        truth.made(id, Made { device, conversation, number, careful, change: change.clone() });
         self.pending.push(Pending {
             conversation,
             id,
             number,
             len,
+            change,
             tried: false,
             under_way: None,
             not_before: now,
@@ -312,7 +340,7 @@ impl Device {
             return;
         }
         self.mark_at = None;
-        for (conversation, conv) in &mut self.convs {
+        for (conversation, conv) in self.convs.iter_mut().filter(|(_, conv)| !conv.ended) {
             // Some of what arrives is only noted, the rest is read at once.
             let reads = conv.head % 3 != 1;
             let (kind, sent) = if reads {
@@ -355,14 +383,18 @@ impl Device {
             let retry = std::mem::replace(&mut pending.tried, true);
             pending.under_way = Some((request, now + PATIENCE_MS));
             self.next_request = request;
+            let (kind, body) = match &pending.change {
+                Some(change) => (EntryKind::Group, change.to_body()),
+                None => (EntryKind::Opaque, body(self.at, pending.number, pending.len)),
+            };
             frames.push(
                 client::Send {
                     request,
                     conversation: pending.conversation,
                     client_msg_id: pending.id,
                     retry,
-                    kind: EntryKind::Opaque,
-                    body: body(self.at, pending.number, pending.len),
+                    kind,
+                    body,
                 }
                 .into(),
             );

@@ -45,7 +45,11 @@ impl World {
                 }
                 device.tick(now, &mut self.rng, &mut orders);
             }
-            60..80 => device.dabble(now, &mut self.rng, &mut orders),
+            60..74 => device.dabble(now, &mut self.rng, &mut orders),
+            74..80 if device.unanswered() < 8 => {
+                device.govern(now, &mut self.truth, &mut self.rng);
+                device.tick(now, &mut self.rng, &mut orders);
+            }
             80..84 => {
                 if let Some(Some(conn)) = self.of_device.get(at).copied() {
                     self.break_conn(conn);

@@ -17,7 +17,7 @@
 //!                       [`keeper`]: leases, epochs --^
 //! ```
 //!
-//! Safety is judged at each step ([`truth`], [`members`], [`ledger`], [`receive`]), liveness after
+//! Safety is judged at each step ([`truth`], [`members`], [`groups`], [`ledger`], [`receive`]), liveness after
 //! healing ([`judge`]). What is modelled rather than real: the gateway ([`net`]), connections between
 //! nodes ([`dialing`]), and the shell's order of doing what the pure code decides ([`keeper`],
 //! [`leaving`], [`post`], [`turn`]).
@@ -28,6 +28,8 @@ mod device;
 mod dialing;
 mod engine;
 mod faults;
+mod govern;
+mod groups;
 mod judge;
 mod keeper;
 mod leaving;

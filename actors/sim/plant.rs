@@ -20,6 +20,20 @@ pub fn at_the_store(mut plan: Plan) -> Plan {
             !(pointer && seen == 2)
         });
     }
+    if is(Bug::AddedUntold) {
+        let seated = |op: &Op| match op {
+            Op::Set { key, .. } if tag(key) == Some(b'p') => key.get(9..17).map(<[u8]>::to_vec),
+            _ => None,
+        };
+        let seated: Vec<Vec<u8>> = plan.ops.iter().filter_map(seated).collect();
+        plan.ops.retain(|op| {
+            let user = match op {
+                Op::SetStampedKey { prefix, .. } if tag(prefix) == Some(b'i') => prefix.get(1..9),
+                _ => None,
+            };
+            !user.is_some_and(|user| seated.iter().any(|seated| seated == user))
+        });
+    }
     if is(Bug::MarkGoesBack) {
         for op in &mut plan.ops {
             if let Op::ByteMax { key, value } = op

@@ -7,8 +7,8 @@ use super::truth::Truth;
 use rookery_protocol::limits::MAX_SERVER_FRAME_BYTES;
 use rookery_protocol::server::{self, Welcome};
 use rookery_protocol::{
-    ClientFrame, ClientMsgId, CloseCode, ConversationId, ConversationInfo, Entry, ErrorCode,
-    MarkKind, ServerFrame, frames, number,
+    ClientFrame, ClientMsgId, CloseCode, ConversationId, ConversationInfo, ConversationKind, Entry,
+    EntryKind, ErrorCode, GroupAction, GroupChange, MarkKind, ServerFrame, UserId, frames, number,
 };
 use std::collections::BTreeMap;
 
@@ -76,21 +76,19 @@ impl Device {
         match frame {
             ServerFrame::Welcome(welcome) => self.welcome(now, &welcome, truth, answers),
             ServerFrame::Message(message) => {
-                truth.given(self.at, message.conversation, &message.entry);
+                truth.given((self.at, self.user), message.conversation, &message.entry);
                 let (seq, id) = (message.entry.seq, message.entry.client_msg_id);
                 self.stream(now, (message.conversation, seq, id), truth, answers);
+                self.change(now, message.conversation, &message.entry, answers);
                 self.answered(&id);
             }
-            ServerFrame::Sent(sent) => {
-                let (conversation, seq, id) = (sent.conversation, sent.seq, sent.client_msg_id);
-                truth.told(self.at, conversation, seq, id);
-                if !sent.duplicate {
-                    self.stream(now, (conversation, seq, id), truth, answers);
-                }
-                self.answered(&id);
-            }
+            ServerFrame::Sent(sent) => self.sent(now, &sent, truth, answers),
             ServerFrame::Receipt(receipt) => self.receipt(receipt, truth),
             ServerFrame::ConversationChanged(changed) => {
+                self.entered.insert(changed.conversation);
+                if let Some(conv) = self.convs.get_mut(&changed.conversation) {
+                    conv.may_gap = true;
+                }
                 self.ask(now, Ask::Describe(changed.conversation), answers);
             }
             ServerFrame::CaughtUp(caught) => {
@@ -125,12 +123,39 @@ impl Device {
                 self.asks.remove(&done.request);
             }
             ServerFrame::Error(error) => self.error(now, &error, truth, rng),
+            // Never asked for.
+            ServerFrame::Users(_)
+            | ServerFrame::Group(_)
+            | ServerFrame::ReadBy(_)
+            | ServerFrame::Refreshed(_)
+            | ServerFrame::Notice(_) => {}
             ServerFrame::Pong(_)
             | ServerFrame::Typing(_)
             | ServerFrame::Behind(_)
             | ServerFrame::Drain(_)
             | ServerFrame::Bye(_) => {}
         }
+    }
+
+    fn sent(
+        &mut self,
+        now: u64,
+        sent: &server::Sent,
+        truth: &mut Truth,
+        answers: &mut Vec<ClientFrame>,
+    ) {
+        let (conversation, seq, id) = (sent.conversation, sent.seq, sent.client_msg_id);
+        truth.told(self.at, conversation, seq, id);
+        if !sent.duplicate {
+            self.stream(now, (conversation, seq, id), truth, answers);
+        }
+        let made = self.pending.iter().find(|pending| pending.id == id);
+        match made.and_then(|made| made.change.as_ref()).map(|change| change.action) {
+            Some(GroupAction::Leave) => self.ended(conversation),
+            Some(_) => self.ask(now, Ask::Describe(conversation), answers),
+            None => {}
+        }
+        self.answered(&id);
     }
 
     fn too_far(&mut self, now: u64, far: server::TooFar, answers: &mut Vec<ClientFrame>) {
@@ -180,6 +205,7 @@ impl Device {
         }
         self.live = false;
         self.streamed.clear();
+        self.entered.clear();
         self.strangers.clear();
         self.ack_at = None;
         self.ask(now, Ask::Sync, answers);
@@ -218,6 +244,7 @@ impl Device {
         if let Some(before) = self.streamed.insert(conversation, seq)
             && seq != before + 1
             && !self.resyncing
+            && !self.entered.remove(&conversation)
         {
             truth.broken(|| {
                 format!("M: device {}: {conversation} went from {before} to {seq}", self.at)
@@ -241,6 +268,30 @@ impl Device {
         self.mark_at.get_or_insert(now + 150);
     }
 
+    /// A change of a group came: who is in it is asked again.
+    fn change(
+        &mut self,
+        now: u64,
+        conversation: ConversationId,
+        entry: &Entry,
+        answers: &mut Vec<ClientFrame>,
+    ) {
+        if entry.kind != EntryKind::Group {
+            return;
+        }
+        let change = GroupChange::from_body(&entry.body);
+        let over = change.is_some_and(|change| match change.action {
+            GroupAction::Remove => change.users.contains(&self.user),
+            GroupAction::Leave => entry.sender == self.user,
+            _ => false,
+        });
+        if over {
+            self.ended(conversation);
+        } else {
+            self.ask(now, Ask::Describe(conversation), answers);
+        }
+    }
+
     fn fill(&mut self, now: u64, conversation: ConversationId, answers: &mut Vec<ClientFrame>) {
         let lacking = self.convs.get(&conversation).is_some_and(|conv| conv.fill_to > conv.head);
         if lacking {
@@ -257,11 +308,15 @@ impl Device {
     ) {
         let conversation = info.conversation;
         if let Some(last) = &info.last {
-            truth.given(self.at, conversation, last);
+            truth.given((self.at, self.user), conversation, last);
         }
-        self.to_open.retain(|(user, _)| !info.members.iter().any(|m| m.user == *user));
+        let group = info.kind == ConversationKind::Group;
+        if !group {
+            self.to_open.retain(|(user, _)| !info.members.iter().any(|m| m.user == *user));
+        }
         let news = !self.convs.contains_key(&conversation);
         let conv = self.convs.entry(conversation).or_default();
+        (conv.group, conv.ended) = (group, false);
         if news {
             (conv.base, conv.head) = (info.head, info.head);
         } else if conv.may_gap {
@@ -304,10 +359,13 @@ impl Device {
             truth.broken(|| format!("O: device {}: a torn page {page:?}", self.at));
         }
         for entry in &page.entries {
-            truth.given(self.at, page.conversation, entry);
+            truth.given((self.at, self.user), page.conversation, entry);
         }
         let Some((Ask::Fill(conversation), _)) = self.asks.remove(&page.request) else { return };
         let Some(conv) = self.convs.get_mut(&conversation) else { return };
+        if conv.group && page.floor > conv.head + 1 {
+            conv.begin_at(page.floor);
+        }
         for Entry { seq, client_msg_id, .. } in page.entries {
             conv.take(seq, client_msg_id);
         }
@@ -330,13 +388,29 @@ impl Device {
                 MarkKind::Read => (receipt.seq, receipt.seq),
                 _ => (receipt.seq, 0),
             };
-            conv.mark(receipt.user, delivered, read);
+            let everybody = receipt.user.0 == 0;
+            let users: Vec<UserId> = match everybody {
+                true => conv.marks.keys().copied().collect(),
+                false => vec![receipt.user],
+            };
+            for user in users {
+                conv.mark(user, delivered, read);
+            }
+            if conv.group && !everybody && receipt.user != self.user {
+                truth.broken(|| format!("device {}: another's mark {receipt:?}", self.at));
+            }
         }
     }
 
     fn error(&mut self, now: u64, error: &server::Error, truth: &mut Truth, rng: &mut Rng) {
         let wait = u64::from(error.retry_after_ms);
         if let Some((ask, _)) = self.asks.remove(&error.request) {
+            if let Ask::Describe(of) | Ask::Fill(of) | Ask::Page(of) = ask
+                && error.code == ErrorCode::NotAMember.code()
+                && truth.groups.is_group(of)
+            {
+                return self.ended(of);
+            }
             self.again.push((ask, now + wait + rng.below(1_000)));
             return;
         }
@@ -346,7 +420,12 @@ impl Device {
             .find(|p| p.under_way.is_some_and(|(request, _)| request == error.request));
         if let Some(pending) = pending {
             if !error.retryable {
-                truth.broken(|| format!("a good message was refused: {error:?}"));
+                let (id, of) = (pending.id, pending.conversation);
+                if pending.change.is_none() && !truth.groups.is_group(of) {
+                    truth.broken(|| format!("a good message was refused: {error:?}"));
+                }
+                // Of a group it need not be a member any more.
+                return self.answered(&id);
             }
             pending.under_way = None;
             let jitter = rng.below((200 << pending.failures.min(6)) + 1);
@@ -389,7 +468,14 @@ impl Conv {
         true
     }
 
-    fn mark(&mut self, user: rookery_protocol::UserId, delivered: u64, read: u64) {
+    /// What lies below is not the user's to have.
+    fn begin_at(&mut self, floor: u64) {
+        (self.base, self.head) = (floor - 1, floor - 1);
+        self.values.clear();
+        self.ahead = self.ahead.split_off(&floor);
+    }
+
+    fn mark(&mut self, user: UserId, delivered: u64, read: u64) {
         let held: &mut BTreeMap<_, _> = &mut self.marks;
         let mark = held.entry(user).or_insert((0, 0));
         *mark = (mark.0.max(delivered), mark.1.max(read));

@@ -5,6 +5,7 @@
 //! - **D** no `client_msg_id` stands at two places;
 //! - **O** places are dense, and what stands at one never changes;
 //! - **M** marks only rise;
+//! - **A** nobody acts or is given anything without being a member ([`super::groups`]);
 //! - what holds of the membership ([`super::members`]).
 //!
 //! The load test's oracle makes the same statements of what clients of a running cluster were told and
@@ -12,11 +13,12 @@
 //! is seen as it happens, so a claim is judged at the moment it is made, against the store itself.
 
 use super::engine;
+use super::groups::Groups;
 use super::members::Membership;
 use futures_util::FutureExt;
 use rookery_actors::cluster::View;
 use rookery_actors::link::NodeKey;
-use rookery_protocol::{ClientMsgId, ConversationId, Entry, UserId};
+use rookery_protocol::{ClientMsgId, ConversationId, Entry, GroupChange, UserId};
 use rookery_store::memory::MemoryEngine;
 use rookery_store::{MemberState, Op, Outcome, Plan, Slot, Store, Version};
 use std::collections::BTreeMap;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 const MANY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Who made a message, and whether its place among the others of that device is promised.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Made {
     /// Which device, by its place in the world.
     pub device: usize,
@@ -36,6 +38,8 @@ pub struct Made {
     pub number: u64,
     /// The device keeps one send a conversation unanswered, so that none overtakes another.
     pub careful: bool,
+    /// The change of a group that it is.
+    pub change: Option<GroupChange>,
 }
 
 /// See the module.
@@ -48,6 +52,8 @@ pub struct Truth {
     breach: Option<String>,
     /// Who was a member, and who was declared dead.
     pub membership: Membership,
+    /// Who is a member of which group.
+    pub groups: Groups,
 }
 
 impl Truth {
@@ -61,6 +67,7 @@ impl Truth {
             made: BTreeMap::new(),
             breach: None,
             membership: Membership::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -179,7 +186,10 @@ impl Truth {
                     format!("D: {id:?} stands at {before} and {} of {conversation}", entry.seq)
                 });
             }
-            match self.made.get(&id).copied() {
+            if let Some(words) = self.groups.follow(conversation, &entry) {
+                self.broken(|| format!("A: {conversation}/{}: {words}", entry.seq));
+            }
+            match self.made.get(&id).cloned() {
                 Some(made) if made.conversation == conversation => {}
                 other => self.broken(|| format!("O: {id:?} in {conversation} was {other:?}")),
             }
@@ -198,10 +208,23 @@ impl Truth {
     }
 
     /// A client was given this entry.
-    pub fn given(&mut self, who: usize, conversation: ConversationId, entry: &Entry) {
+    pub fn given(
+        &mut self,
+        (who, user): (usize, UserId),
+        conversation: ConversationId,
+        entry: &Entry,
+    ) {
         self.told(who, conversation, entry.seq, entry.client_msg_id);
+        if !self.groups.may_have(conversation, user, entry.seq) {
+            self.broken(|| {
+                format!("A: device {who} of {user} was given {}/{}", conversation, entry.seq)
+            });
+        }
         let made = self.made.get(&entry.client_msg_id);
-        let body = made.map(|made| body(made.device, made.number, entry.body.len()));
+        let body = made.map(|made| match &made.change {
+            Some(change) => change.clone().without_secret().to_body(),
+            None => body(made.device, made.number, entry.body.len()),
+        });
         if body.is_none_or(|body| body != entry.body) {
             self.broken(|| format!("O: device {who} was given another body for {entry:?}"));
         }

@@ -2,11 +2,12 @@
 
 use crate::message::Envelope;
 use bytes::Bytes;
-use rookery_protocol::server::{ConversationPage, HistoryPage};
+use rookery_protocol::server::{ConversationPage, Group, HistoryPage, ReadBy, Users};
 use rookery_protocol::types::ListCursor;
 use rookery_protocol::{
     ClientMsgId, CloseCode, ConversationId, ConversationInfo, Cursor, Direction, Entry, UserId,
 };
+use rookery_store::group::ChangeFacts;
 use rookery_store::{InboxPage, Known, Loaded, Plan, Slot, StoreError, Version};
 
 /// A connection of this node, for as long as the node runs.
@@ -105,6 +106,19 @@ pub enum Query {
         /// At this version or later.
         at_least: Version,
     },
+    /// What is to be known for a change of a group, whether it is in already among it.
+    ChangeFacts {
+        /// Which group.
+        conversation: ConversationId,
+        /// Whose change.
+        sender: UserId,
+        /// Which.
+        id: ClientMsgId,
+        /// Whom it would make members.
+        users: Vec<UserId>,
+        /// At this version or later.
+        at_least: Version,
+    },
     /// Pointers after a cursor.
     Inbox {
         /// Whose.
@@ -172,6 +186,33 @@ pub enum Query {
         /// Which.
         conversation: ConversationId,
     },
+    /// Users by their names.
+    FindUsers {
+        /// The request it answers.
+        request: u32,
+        /// The names.
+        names: Vec<String>,
+    },
+    /// Describe a group to a member, beyond its description as a conversation.
+    Group {
+        /// The request it answers.
+        request: u32,
+        /// Who asks.
+        me: UserId,
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// Whom an entry has reached.
+    Readers {
+        /// The request it answers.
+        request: u32,
+        /// Who asks.
+        me: UserId,
+        /// Where.
+        conversation: ConversationId,
+        /// Which entry.
+        seq: u64,
+    },
     /// Which of these users share a conversation with `me`.
     MayWatch {
         /// Who asks.
@@ -186,10 +227,12 @@ pub enum Query {
 /// The answer to a [`Query`] of the same name.
 #[derive(Debug)]
 pub enum QueryResult {
-    /// None: there is no such conversation.
+    /// None: there is no such conversation, and none can be made.
     LoadConversation(Result<Option<Loaded>, StoreError>),
     /// None: it is not in.
     FindSent(Result<Option<Known>, StoreError>),
+    /// The facts.
+    ChangeFacts(Result<ChangeFacts, StoreError>),
     /// Pointers, or too far.
     Inbox(Result<InboxPage, StoreError>),
     /// There is something after the cursor, or the cursor is of another log.
@@ -205,6 +248,12 @@ pub enum QueryResult {
     OpenDirect(Result<(ConversationInfo, UserId, bool), StoreError>),
     /// The conversation.
     Describe(Result<ConversationInfo, StoreError>),
+    /// Those that exist.
+    FindUsers(Result<Users, StoreError>),
+    /// The group.
+    Group(Result<Group, StoreError>),
+    /// The members.
+    Readers(Result<ReadBy, StoreError>),
     /// Those of the users asked about whom `me` may watch.
     MayWatch(Result<Vec<UserId>, StoreError>),
     /// Unix milliseconds; none when never.

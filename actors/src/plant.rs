@@ -73,6 +73,16 @@ pub enum Bug {
     NoLinkGapCheck,
     /// A link sends whatever its peer grants.
     CreditIgnored,
+    /// A group may be left without an owner.
+    OwnerlessGroup,
+    /// A change of a group is made whatever its sender's role is.
+    RoleUnchecked,
+    /// A conversation goes on by the members it was loaded with.
+    MembersKept,
+    /// Who is added to a group gets no pointer to the entry that says so.
+    AddedUntold,
+    /// A message that waited for its turn is not held to who is a member by then.
+    SenderUnchecked,
 }
 
 impl Bug {
@@ -110,6 +120,11 @@ impl Bug {
         Self::NoLinkDedupe,
         Self::NoLinkGapCheck,
         Self::CreditIgnored,
+        Self::OwnerlessGroup,
+        Self::RoleUnchecked,
+        Self::MembersKept,
+        Self::AddedUntold,
+        Self::SenderUnchecked,
     ];
 }
 

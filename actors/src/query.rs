@@ -1,9 +1,11 @@
 //! Carries out the questions of virtual actors on the store layer, whatever engine is under it.
 
 use crate::effect::{Query, QueryResult, Span};
-use rookery_protocol::server::{ConversationPage, HistoryPage};
+use rookery_protocol::group::{ROLE_ADMIN, secret_text};
+use rookery_protocol::server::{ConversationPage, Group, HistoryPage, ReadBy, Users};
+use rookery_protocol::types::FoundUser;
 use rookery_protocol::{ConversationId, ConversationInfo, Entry, UserId};
-use rookery_store::{Engine, ReadError, Store, StoreError};
+use rookery_store::{Engine, Loaded, ReadError, Store, StoreError, Version};
 
 /// The answer to a question. `candidate` is a fresh random id, for a conversation that may have to
 /// be created.
@@ -14,12 +16,16 @@ pub async fn run<E: Engine>(
 ) -> QueryResult {
     match query {
         Query::LoadConversation { conversation, at_least } => {
-            let loaded = store.load_conversation(conversation, at_least).await;
-            QueryResult::LoadConversation(loaded.map_err(Into::into))
+            let loaded = load(store, conversation, at_least).await;
+            QueryResult::LoadConversation(loaded.map(Some).map_err(Into::into))
         }
         Query::FindSent { conversation, sender, id, at_least } => {
             let found = store.find_sent(conversation, sender, id, at_least).await;
             QueryResult::FindSent(found.map_err(Into::into))
+        }
+        Query::ChangeFacts { conversation, sender, id, users, at_least } => {
+            let facts = store.change_facts(conversation, (sender, id), &users, at_least).await;
+            QueryResult::ChangeFacts(facts.map_err(Into::into))
         }
         Query::Inbox { user, after, limit, at_least } => {
             let page = store.inbox(user, after, limit, at_least).await;
@@ -58,6 +64,9 @@ pub async fn run<E: Engine>(
         Query::Describe { me, conversation } => {
             QueryResult::Describe(store.describe(me, conversation).await)
         }
+        Query::FindUsers { .. } | Query::Group { .. } | Query::Readers { .. } => {
+            about_groups(store, query).await
+        }
         Query::MayWatch { me, others } => {
             let shared = store.shares_conversation(me, &others).await;
             QueryResult::MayWatch(shared.map(|shared| {
@@ -71,6 +80,21 @@ pub async fn run<E: Engine>(
     }
 }
 
+async fn about_groups<E: Engine>(store: &Store<E>, query: Query) -> QueryResult {
+    match query {
+        Query::FindUsers { request, names } => {
+            QueryResult::FindUsers(find_users(store, request, names).await.map_err(Into::into))
+        }
+        Query::Group { request, me, conversation } => {
+            QueryResult::Group(group(store, request, me, conversation).await)
+        }
+        Query::Readers { request, me, conversation, seq } => {
+            QueryResult::Readers(readers(store, request, me, (conversation, seq)).await)
+        }
+        other => failed(&other),
+    }
+}
+
 /// The answer when the question could not be carried out at all.
 #[must_use]
 pub fn failed(query: &Query) -> QueryResult {
@@ -78,6 +102,7 @@ pub fn failed(query: &Query) -> QueryResult {
     match query {
         Query::LoadConversation { .. } => QueryResult::LoadConversation(Err(error())),
         Query::FindSent { .. } => QueryResult::FindSent(Err(error())),
+        Query::ChangeFacts { .. } => QueryResult::ChangeFacts(Err(error())),
         Query::Inbox { .. } => QueryResult::Inbox(Err(error())),
         Query::News { .. } => QueryResult::News(Err(error())),
         Query::Entries { .. } => QueryResult::Entries(Err(error())),
@@ -85,9 +110,70 @@ pub fn failed(query: &Query) -> QueryResult {
         Query::Conversations { .. } => QueryResult::Conversations(Err(error())),
         Query::OpenDirect { .. } => QueryResult::OpenDirect(Err(error())),
         Query::Describe { .. } => QueryResult::Describe(Err(error())),
+        Query::FindUsers { .. } => QueryResult::FindUsers(Err(error())),
+        Query::Group { .. } => QueryResult::Group(Err(error())),
+        Query::Readers { .. } => QueryResult::Readers(Err(error())),
         Query::MayWatch { .. } => QueryResult::MayWatch(Err(error())),
         Query::LastSeen(_) => QueryResult::LastSeen(Err(error())),
     }
+}
+
+/// A conversation that isn't there may be a group that is about to be made.
+async fn load<E: Engine>(
+    store: &Store<E>,
+    conversation: ConversationId,
+    at_least: Version,
+) -> Result<Loaded, ReadError> {
+    match store.load_conversation(conversation, at_least).await? {
+        Some(loaded) => Ok(loaded),
+        // Conversations never go away: what is not there now was not there then.
+        None => Ok(Loaded::nothing(conversation, store.inbox_epoch().await?, at_least)),
+    }
+}
+
+async fn find_users<E: Engine>(
+    store: &Store<E>,
+    request: u32,
+    names: Vec<String>,
+) -> Result<Users, ReadError> {
+    let holders = store.holders(&names).await?;
+    let found = |(holder, name): (Option<UserId>, String)| Some(FoundUser { user: holder?, name });
+    Ok(Users { request, users: holders.into_iter().zip(names).filter_map(found).collect() })
+}
+
+async fn group<E: Engine>(
+    store: &Store<E>,
+    request: u32,
+    me: UserId,
+    conversation: ConversationId,
+) -> Result<Group, StoreError> {
+    let (facts, role) = store.group(me, conversation).await?;
+    let link = facts.link.filter(|_| role >= ROLE_ADMIN);
+    Ok(Group {
+        request,
+        conversation,
+        avatar: facts.avatar,
+        open_history: facts.open_history,
+        link: link.as_ref().map(secret_text).unwrap_or_default(),
+        created_ms: facts.created_ms,
+    })
+}
+
+async fn readers<E: Engine>(
+    store: &Store<E>,
+    request: u32,
+    me: UserId,
+    (conversation, seq): (ConversationId, u64),
+) -> Result<ReadBy, StoreError> {
+    let (mut delivered, mut read) = (Vec::new(), Vec::new());
+    for member in store.marks_at(me, conversation, seq).await? {
+        match () {
+            () if member.read >= seq => read.push(member.user),
+            () if member.delivered >= seq => delivered.push(member.user),
+            () => {}
+        }
+    }
+    Ok(ReadBy { request, conversation, seq, delivered, read })
 }
 
 async fn entries<E: Engine>(

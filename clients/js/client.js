@@ -6,29 +6,23 @@
 
 import { EntryKind, Direction, MarkKind } from "./codec.js";
 import { Connection, systemTimers } from "./connection.js";
-import { Conversation, max } from "./conversation.js";
+import { bodyOf, Conversation, max } from "./conversation.js";
+import { asLogged, encodeChange, ends } from "./groups.js";
 import { RequestError, Requests } from "./requests.js";
 import { memoryStore, Sends } from "./sends.js";
+import { Typing } from "./typing.js";
 
 export { backoffMs, CloseCode, Connection, shouldReconnect, systemTimers } from "./connection.js";
+export { textOf } from "./conversation.js";
 export { HttpError, logIn, signUp, Tokens } from "./http.js";
 export { memoryStore, RequestError };
 
 const MARKS_AFTER_MS = 150;
-const TYPING_HOLDS_MS = 6_000;
-const TYPING_EVERY_MS = 3_000;
 const WATCH_BATCH = 200;
 /** A gap above this many entries is not filled: the run begins again at the newest. */
 const LONGEST_GAP = 1000n;
 const PAGE = 100;
-
-const decoder = new TextDecoder();
-const encoder = new TextEncoder();
-
-/** The text of an entry or a pending send; null when it is none. */
-export function textOf({ kind, body }) {
-  return kind === EntryKind.Text ? decoder.decode(body) : null;
-}
+const NOT_A_MEMBER = 203;
 
 export class Client {
   #connection;
@@ -42,8 +36,7 @@ export class Client {
   #watched = new Set();
   #dirty = new Set();
   #marksTimer = null;
-  #typingTimers = new Map();
-  #typingSent = new Map();
+  #typing;
 
   /** {user, device, name} once welcomed. */
   me = null;
@@ -64,6 +57,11 @@ export class Client {
     this.#timers = options.timers ?? systemTimers;
     const send = (name, fields) => this.#connection.send(name, fields);
     this.#requests = new Requests(send, this.#timers, random);
+    this.#typing = new Typing(
+      this.#timers,
+      (fields) => send("SetTyping", fields),
+      (conversation) => this.#emit("typing", { conversation }),
+    );
     this.#sends = new Sends({
       timers: this.#timers,
       random,
@@ -138,7 +136,7 @@ export class Client {
     if (state !== "online") {
       this.#requests.pause();
       this.#sends.pause();
-      for (const conversation of this.conversations.values()) this.#stopTyping(conversation);
+      for (const conversation of this.conversations.values()) this.#typing.stop(conversation);
     }
     this.#emit("state", { state, ...detail });
   }
@@ -225,6 +223,9 @@ export class Client {
       case "ConversationPage":
       case "Conversation":
       case "Done":
+      case "Users":
+      case "Group":
+      case "ReadBy":
         return void this.#requests.answered(fields.request, fields);
     }
   }
@@ -264,7 +265,8 @@ export class Client {
       const { info } = await this.request("Describe", { conversation: conversation.id });
       this.#described(info);
     } catch (error) {
-      this.#emit("fault", error);
+      if (error.code === NOT_A_MEMBER) this.#ended(conversation);
+      else this.#emit("fault", error);
     } finally {
       conversation.busy.describing = false;
     }
@@ -295,8 +297,16 @@ export class Client {
     const entries = conversation.take();
     if (entries.length === 0) return;
     this.#emit("entries", { conversation, entries, at: "end" });
-    for (const entry of entries) this.#stopTyping(conversation, entry.sender);
+    for (const entry of entries) this.#typing.stop(conversation, entry.sender);
     this.#wantDelivered(conversation);
+    if (entries.some((entry) => ends(entry, this.me?.user))) return this.#ended(conversation);
+    if (entries.some(({ kind }) => kind === EntryKind.Group)) void this.#describe(conversation);
+  }
+
+  /** No member any more: what is here stays. */
+  #ended(conversation) {
+    conversation.left = true;
+    this.#emit("conversation", { conversation });
   }
 
   /** Fetches what is missing between `head` and `upTo`. */
@@ -365,13 +375,22 @@ export class Client {
 
   /** A conversation's messages without answer, oldest first. */
   pending(conversation) {
-    return this.#sends.of(conversation.id);
+    return this.#sends.of(conversation.id).filter(({ kind }) => kind !== EntryKind.Group);
+  }
+
+  /**
+   * Changes a group (see `encodeChange`), or makes one when none is named.
+   * @returns {Promise<bigint>} its id, once the change is durable
+   * @throws {object} the fields of the refusal
+   */
+  change(change, conversation = null) {
+    return this.#sends.change(conversation?.id ?? null, encodeChange(change));
   }
 
   /** Sends a text; it is pending until it is answered. */
   sendText(conversation, text) {
-    this.#typingSent.delete(conversation.id);
-    return this.#sends.add(conversation.id, EntryKind.Text, encoder.encode(text));
+    this.#typing.sent(conversation);
+    return this.#sends.add(conversation.id, EntryKind.Text, bodyOf(text));
   }
 
   /** Sends a failed message again, as a new one: the refused id is spent. */
@@ -394,7 +413,8 @@ export class Client {
     const conversation = this.#conversation(id);
     const send = this.#sends.committed(client_msg_id);
     if (send) {
-      const { kind, body } = send;
+      const { kind } = send;
+      const body = kind === EntryKind.Group ? asLogged(send.body) : send.body;
       const { user: sender, device } = this.me;
       this.#apply(conversation, { seq, sender, device, time_ms, client_msg_id, kind, body });
     } else if (!conversation.ready) {
@@ -431,8 +451,8 @@ export class Client {
     }, MARKS_AFTER_MS);
   }
 
-  #sendMarks({ id: conversation, members, wanted, told }) {
-    const own = this.me && members.get(this.me.user);
+  #sendMarks({ id: conversation, members, wanted, told, left }) {
+    const own = this.me && !left && members.get(this.me.user);
     if (!own) return;
     const send = (kind, seq) => this.#connection.send("Mark", { conversation, kind, seq });
     if (wanted.read > max(own.read, told.read) && send(MarkKind.Read, wanted.read)) {
@@ -455,32 +475,12 @@ export class Client {
 
   /** The user types, or stopped. Call it at every key: it is sent at most every 3 s. */
   setTyping(conversation, active) {
-    const now = this.#timers.now();
-    const since = now - (this.#typingSent.get(conversation.id) ?? -Infinity);
-    if (active ? since < TYPING_EVERY_MS : since > TYPING_HOLDS_MS) return;
-    this.#connection.send("SetTyping", { conversation: conversation.id, active });
-    if (active) this.#typingSent.set(conversation.id, now);
-    else this.#typingSent.delete(conversation.id);
+    this.#typing.set(conversation, active);
   }
 
   #typed({ conversation: id, user, active }) {
     const conversation = this.conversations.get(id);
-    if (!conversation || user === this.me?.user) return;
-    this.#stopTyping(conversation, user);
-    if (!active) return;
-    conversation.typing.add(user);
-    const timer = this.#timers.set(() => this.#stopTyping(conversation, user), TYPING_HOLDS_MS);
-    this.#typingTimers.set(`${id} ${user}`, timer);
-    this.#emit("typing", { conversation });
-  }
-
-  #stopTyping(conversation, only) {
-    for (const user of only === undefined ? [...conversation.typing] : [only]) {
-      if (!conversation.typing.delete(user)) continue;
-      this.#timers.clear(this.#typingTimers.get(`${conversation.id} ${user}`));
-      this.#typingTimers.delete(`${conversation.id} ${user}`);
-      this.#emit("typing", { conversation });
-    }
+    if (conversation && user !== this.me?.user) this.#typing.heard(conversation, user, active);
   }
 
   /** Watches the presence of users, as many as the service allows. */

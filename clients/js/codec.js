@@ -12,11 +12,25 @@ export const MAX_SERVER_FRAME_BYTES = 512 * 1024;
 /** Most frames in one WebSocket message. */
 export const MAX_FRAMES_PER_MESSAGE = 1024;
 
-export const EntryKind = Object.freeze({ Text: 1, Opaque: 2 });
+export const EntryKind = Object.freeze({ Text: 1, Opaque: 2, Group: 3 });
 export const ConversationKind = Object.freeze({ Direct: 1, Group: 2 });
 export const MarkKind = Object.freeze({ Delivered: 1, Read: 2 });
 export const Status = Object.freeze({ Offline: 0, Online: 1, Away: 2 });
 export const Direction = Object.freeze({ Before: 1, After: 2 });
+export const Role = Object.freeze({ Member: 1, Admin: 2, Owner: 3 });
+export const GroupAction = Object.freeze({
+  Create: 1,
+  Rename: 2,
+  SetAvatar: 3,
+  Add: 4,
+  Remove: 5,
+  Leave: 6,
+  SetRole: 7,
+  Join: 8,
+  ResetLink: 9,
+  CloseLink: 10,
+  SetHistory: 11,
+});
 
 /** The bytes are not what the protocol says. */
 export class CodecError extends Error {
@@ -59,6 +73,9 @@ const ConversationInfo = struct({
   active_ms: "u64",
   last: option(Entry),
 });
+const FoundUser = struct({ user: "u64", name: "string" });
+/** The body of a change of a group. */
+export const GroupChange = struct({ action: "u8", users: list("u64"), value: "u8", text: "string" });
 const Limits = struct({
   body_bytes: "u32",
   frame_bytes: "u32",
@@ -107,6 +124,9 @@ export const FRAMES = Object.freeze({
   Unwatch: frame(0x0d, { users: list("u64") }),
   Authenticate: frame(0x0e, { request: "u32", token: "string" }),
   Leave: frame(0x0f, {}),
+  FindUsers: frame(0x10, { request: "u32", names: list("string") }),
+  DescribeGroup: frame(0x11, { request: "u32", conversation: "u64" }),
+  Readers: frame(0x12, { request: "u32", conversation: "u64", seq: "u64" }),
   Refresh: frame(0x30, { request: "u32", refresh_token: "string" }),
 
   Welcome: frame(0x80, {
@@ -154,6 +174,22 @@ export const FRAMES = Object.freeze({
   Drain: frame(0x89, { reconnect_after_ms: "u32", alternates: list("string") }),
   Bye: frame(0x8a, { code: "u16", reason: "string" }),
   Done: frame(0x8c, { request: "u32" }),
+  Users: frame(0x8d, { request: "u32", users: list(FoundUser) }),
+  Group: frame(0x8e, {
+    request: "u32",
+    conversation: "u64",
+    avatar: "string",
+    open_history: "bool",
+    link: "string",
+    created_ms: "u64",
+  }),
+  ReadBy: frame(0x8f, {
+    request: "u32",
+    conversation: "u64",
+    seq: "u64",
+    delivered: list("u64"),
+    read: list("u64"),
+  }),
   Refreshed: frame(0xa0, {
     request: "u32",
     access_token: "string",
@@ -399,6 +435,16 @@ export function decodeMessage(message, frameLimit = MAX_SERVER_FRAME_BYTES) {
   }
   return frames;
 }
+
+/** The fields of a struct alone as bytes. */
+export function encodeFields(type, fields) {
+  const out = new Writer();
+  write(out, type, fields);
+  return out.done();
+}
+
+/** What `encodeFields` made. */
+export const decodeFields = (type, bytes) => read(new Reader(bytes), type);
 
 // ---- ids ----------------------------------------------------------------------------------------
 

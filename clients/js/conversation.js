@@ -2,9 +2,20 @@
 //
 // Pure: it takes what came and says what is new. Fetching what is missing is client.js's work.
 
-import { MarkKind } from "./codec.js";
+import { EntryKind, MarkKind } from "./codec.js";
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
 
 export const max = (a, b) => (a > b ? a : b);
+
+/** A text as the body of an entry. */
+export const bodyOf = (text) => encoder.encode(text);
+
+/** The text of an entry or a pending send; null when it is none. */
+export function textOf({ kind, body }) {
+  return kind === EntryKind.Text ? decoder.decode(body) : null;
+}
 
 export class Conversation {
   /** Entries above a gap, until it is filled. */
@@ -26,6 +37,8 @@ export class Conversation {
     this.last = null;
     /** A run of entries without gap that ends at `head`; empty until history is loaded. */
     this.entries = [];
+    /** The user is no member any more. */
+    this.left = false;
     /** Users who type now. */
     this.typing = new Set();
     /** This user's marks as wished for, and as told to the service on this connection. */
@@ -64,6 +77,9 @@ export class Conversation {
     this.title = info.title;
     this.floor = max(this.floor, info.floor);
     this.activeMs = max(this.activeMs, info.active_ms);
+    this.left = false;
+    const told = new Set(info.members.map((member) => member.user));
+    for (const user of this.members.keys()) if (!told.has(user)) this.members.delete(user);
     for (const member of info.members) {
       const known = this.members.get(member.user);
       this.members.set(member.user, {
@@ -115,8 +131,15 @@ export class Conversation {
     return older;
   }
 
-  /** Moves a member's mark forward; reading implies delivery. False when the member is not known. */
+  /**
+   * Moves a member's mark forward, of user 0 everybody's; reading implies delivery. False when the
+   * member is not known.
+   */
   mark(user, kind, seq) {
+    if (user === 0n) {
+      for (const member of this.members.keys()) this.mark(member, kind, seq);
+      return true;
+    }
     const member = this.members.get(user);
     if (!member) return false;
     if (kind === MarkKind.Read) member.read = max(member.read, seq);

@@ -3,7 +3,8 @@
 // A message has one id for all of its attempts; every attempt but the first says `retry`. In each
 // conversation one send is under way at a time, so a refused one can't be overtaken by the next.
 
-import { fromHex, messageId, toHex } from "./codec.js";
+import { EntryKind, fromHex, messageId, toHex } from "./codec.js";
+import { groupId } from "./groups.js";
 import { retryMs } from "./requests.js";
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -50,14 +51,24 @@ export class Sends {
     return [...this.#byId.values()].filter((send) => send.conversation === conversation);
   }
 
-  /** A new message. */
+  /** A new message; without a conversation it makes a group. */
   add(conversation, kind, body) {
     const createdMs = this.#options.now();
     const id = messageId(createdMs, this.#options.randomBytes(10));
-    const send = this.#new({ id, conversation, kind, body, createdMs });
-    this.#changed(conversation);
+    const send = this.#new({ id, conversation: conversation ?? groupId(id), kind, body, createdMs });
+    this.#changed(send.conversation);
     this.pump();
     return send;
+  }
+
+  /**
+   * A new change of a group; without a conversation it makes one.
+   * @returns {Promise<bigint>} the group, once the change is durable
+   * @throws {object} the fields of the refusal
+   */
+  change(conversation, body) {
+    const send = this.add(conversation, EntryKind.Group, body);
+    return new Promise((resolve, reject) => Object.assign(send, { resolve, reject }));
   }
 
   /** Forgets a message. */
@@ -73,6 +84,7 @@ export class Sends {
   committed(id) {
     const send = this.#byId.get(toHex(id)) ?? null;
     if (send) this.discard(send);
+    send?.resolve?.(send.conversation);
     return send;
   }
 
@@ -87,6 +99,10 @@ export class Sends {
         send.timer = null;
         this.pump();
       }, wait);
+    } else if (send.kind === EntryKind.Group) {
+      // Whoever wanted it is told, and may want something else by now.
+      this.#remove(send);
+      send.reject?.(error);
     } else {
       send.failed = error.detail || `error ${error.code}`;
       this.#changed(send.conversation);

@@ -169,7 +169,7 @@ impl Run {
 
     fn expected_probes(&self) -> u64 {
         let s = &self.shared.scenario;
-        let senders = s.talking_pairs() * if s.one_way { 1 } else { 2 };
+        let senders = s.talking_pairs() * s.senders();
         (senders * s.probes) as u64
     }
 

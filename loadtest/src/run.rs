@@ -256,22 +256,25 @@ impl Run {
         for (index, login) in logins.into_iter().enumerate() {
             let user = index / s.devices;
             let first = index.is_multiple_of(s.devices);
-            let even = user.is_multiple_of(2);
-            let queue = (s.kind == Kind::Pairs && first && (even || !s.one_way)).then(|| {
+            let member = user % s.members;
+            let queue = (s.kind == Kind::Pairs && first && member < s.senders()).then(|| {
                 let (sender, receiver) = mpsc::channel(pacer::QUEUE);
                 dues.push(sender);
                 receiver
             });
-            // The same device of the other user of the pair.
-            let partner = if even { index + s.devices } else { index - s.devices };
+            // The same device of another user of the conversation, of a pair: the other.
+            let partner = if member == 0 { index + s.devices } else { index - s.devices };
             let users = (login.user, all.get(partner).copied().unwrap_or(login.user));
-            let leads = (first && even).then(|| accounts::name(self.shared.seed, user + 1));
+            let name = |other| accounts::name(self.shared.seed, other);
+            let leads = (first && member == 0)
+                .then(|| (user + 1..user + s.members).map(name).collect::<Vec<_>>());
             let addresses = login.addresses();
             let fresh = || Arc::new(config(addresses.clone()));
             let config = Arc::clone(configs.entry(addresses.clone()).or_insert_with(fresh));
             let driver = Driver::new(config, login.access_token, None);
             let shared = Arc::clone(&self.shared);
-            let session = Session::new(shared, index, users, user / 2, leads, driver, queue);
+            let session =
+                Session::new(shared, index, users, user / s.members, leads, driver, queue);
             tokio::spawn(Box::new(session).run(Arc::clone(&connecting)));
         }
         dues
@@ -292,14 +295,16 @@ impl Run {
             for (pair, found) in opened.iter().enumerate() {
                 let Some((conversation, base)) = *found else { continue };
                 let Some(log) = state.oracle.hear(&Event::Conversation { base }) else { continue };
-                for device in 0..2 * s.devices {
-                    let sends = device.is_multiple_of(s.devices) && (device == 0 || !s.one_way);
+                let devices = s.members * s.devices;
+                for device in 0..devices {
+                    let first = device.is_multiple_of(s.devices);
+                    let sends = first && device / s.devices < s.senders();
                     let reader = Event::Reader { conversation: log, base };
                     let Some(reader) = state.oracle.hear(&reader) else { continue };
                     let lane = Event::Lane { conversation: log };
                     let lane = if sends { state.oracle.hear(&lane) } else { None };
                     let role = Role { conversation, log, reader, lane, base };
-                    if let Some(at) = state.roles.get_mut(pair * 2 * s.devices + device) {
+                    if let Some(at) = state.roles.get_mut(pair * devices + device) {
                         *at = Some(role);
                     }
                 }

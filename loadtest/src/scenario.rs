@@ -1,6 +1,6 @@
 //! A scenario file: what a run does. Read from TOML, checked as a whole, all faults told at once.
 
-use rookery_protocol::limits::{MAX_BODY_BYTES, MAX_SENDS_IN_FLIGHT};
+use rookery_protocol::limits::{MAX_BODY_BYTES, MAX_GROUP_MEMBERS, MAX_SENDS_IN_FLIGHT};
 use serde::Deserialize;
 use std::fmt;
 
@@ -28,13 +28,16 @@ pub struct Scenario {
     pub name: String,
     /// What it is about.
     pub kind: Kind,
-    /// Pairs of users; each pair has one conversation.
+    /// Pairs of users; each pair has one conversation. With `members`: groups.
     #[serde(default = "hundred")]
     pub pairs: usize,
+    /// Users of each conversation; more than two have a group.
+    #[serde(default = "two")]
+    pub members: usize,
     /// Devices of each user; the first one sends, all are delivered to.
     #[serde(default = "one")]
     pub devices: usize,
-    /// Only the first user of each pair sends.
+    /// Only the first user of each conversation sends.
     #[serde(default)]
     pub one_way: bool,
     /// Bytes of each message's body.
@@ -134,7 +137,13 @@ impl Scenario {
     /// Users of the run.
     #[must_use]
     pub fn users(&self) -> usize {
-        self.pairs.saturating_mul(2)
+        self.pairs.saturating_mul(self.members)
+    }
+
+    /// Users of each conversation that send.
+    #[must_use]
+    pub fn senders(&self) -> usize {
+        if self.one_way { 1 } else { self.members }
     }
 
     /// Pairs that talk.
@@ -150,6 +159,11 @@ impl Scenario {
             (self.name.is_empty(), "name is empty".to_owned()),
             (self.pairs == 0, "pairs is 0".to_owned()),
             (self.devices == 0, "devices is 0".to_owned()),
+            (
+                !(2..=MAX_GROUP_MEMBERS).contains(&self.members),
+                format!("members is not in 2..={MAX_GROUP_MEMBERS}"),
+            ),
+            (self.members > 2 && self.social, "social is for pairs alone".to_owned()),
             (
                 sessions > MAX_SESSIONS,
                 format!("{sessions} sessions are over the {MAX_SESSIONS} of one process"),
@@ -192,6 +206,7 @@ mod tests {
     fn the_scenarios_that_come_with_the_harness_are_valid() {
         for text in [
             include_str!("../scenarios/chaos.toml"),
+            include_str!("../scenarios/groups.toml"),
             include_str!("../scenarios/idle.toml"),
             include_str!("../scenarios/pairs.toml"),
             include_str!("../scenarios/saturate.toml"),

@@ -5,10 +5,13 @@ use crate::oracle::{Course, Event as Seen, Value};
 use crate::scenario::Kind;
 use crate::shared::{Phase, Role, Shared, State};
 use crate::social::Sight;
-use rookery_client::{Driver, Event, Outgoing, Reply, Sent};
+use rookery_client::{Driver, Event, Outgoing, Reply, Sent, new_message_id};
+use rookery_protocol::group::group_id;
 use rookery_protocol::limits::MAX_HISTORY_ENTRIES;
-use rookery_protocol::server::HistoryPage;
-use rookery_protocol::{ClientMsgId, ConversationId, Direction, Entry, EntryKind, UserId};
+use rookery_protocol::server::{HistoryPage, Users};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, Direction, Entry, EntryKind, GroupAction, GroupChange, UserId,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -44,8 +47,10 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     /// The other one of its pair.
     pub(crate) partner: UserId,
-    /// Whom to open the pair's conversation with; only for the device that does.
-    pub(crate) leads: Option<String>,
+    /// Whom to open the conversation with; only for the device that does.
+    pub(crate) leads: Option<Vec<String>>,
+    /// The message that makes the group.
+    creation: Option<ClientMsgId>,
     /// Index of its pair.
     pub(crate) pair: usize,
     pub(crate) driver: Driver,
@@ -71,7 +76,7 @@ impl Session {
         index: usize,
         (user, partner): (UserId, UserId),
         pair: usize,
-        leads: Option<String>,
+        leads: Option<Vec<String>>,
         driver: Driver,
         dues: Option<mpsc::Receiver<u64>>,
     ) -> Self {
@@ -81,6 +86,7 @@ impl Session {
             user,
             partner,
             leads,
+            creation: None,
             pair,
             driver,
             dues,
@@ -151,10 +157,13 @@ impl Session {
         let mut state = shared.state();
         match phase {
             Phase::Open if self.pair < shared.scenario.talking_pairs() => {
-                if let Some(partner) = &self.leads
-                    && let Err(e) = self.driver.open_direct(partner)
-                {
-                    state.error(|| format!("open_direct: {e}"));
+                let opening = match self.leads.as_deref() {
+                    None => Ok(0),
+                    Some([partner]) => self.driver.open_direct(partner),
+                    Some(members) => self.driver.find_users(members.to_vec()),
+                };
+                if let Err(e) = opening {
+                    state.error(|| format!("the conversation can't be opened: {e}"));
                 }
             }
             Phase::Arm => {
@@ -241,6 +250,7 @@ impl Session {
                     *opened = Some((c.info.conversation, c.info.head));
                 }
             }
+            Event::Reply { result: Ok(Reply::Users(found)), .. } => self.create(state, *found),
             Event::Reply { result: Ok(Reply::History(page)), .. } => self.page(state, *page),
             Event::Reply { result: Err(e), .. } => {
                 state.error(|| format!("device {}: request failed: {e}", self.index));
@@ -273,6 +283,24 @@ impl Session {
         }
     }
 
+    /// Makes the group of those who were found.
+    fn create(&mut self, state: &mut State, found: Users) {
+        let wanted = self.leads.as_ref().map_or(0, Vec::len);
+        let users: Vec<UserId> = found.users.into_iter().map(|found| found.user).collect();
+        if users.len() < wanted {
+            state.error(|| format!("{} of {wanted} members were found", users.len()));
+        }
+        let client_msg_id = new_message_id();
+        self.creation = Some(client_msg_id);
+        let text = self.shared.scenario.name.clone();
+        let change = GroupChange { users, text, ..GroupChange::new(GroupAction::Create) };
+        let conversation = group_id(client_msg_id);
+        let (kind, body) = (EntryKind::Group, change.to_body());
+        if let Err(e) = self.driver.send(Outgoing { conversation, client_msg_id, kind, body }) {
+            state.error(|| format!("the group can't be made: {e}"));
+        }
+    }
+
     fn message(
         &mut self,
         state: &mut State,
@@ -280,6 +308,10 @@ impl Session {
         entry: &Entry,
         now_us: u64,
     ) {
+        // That the group was made comes before what the oracle looks at.
+        if entry.kind == EntryKind::Group {
+            return;
+        }
         let Some(role) = self.role.filter(|r| r.conversation == conversation) else {
             return state.error(|| format!("device {}: a message not for it", self.index));
         };
@@ -297,6 +329,12 @@ impl Session {
     }
 
     fn sent(&mut self, state: &mut State, sent: Sent, now_us: u64) {
+        if self.creation == Some(sent.client_msg_id) {
+            if let Some(opened) = state.opened.get_mut(self.pair) {
+                *opened = Some((sent.conversation, sent.seq));
+            }
+            return;
+        }
         let Some(role) = self.role else { return };
         let (lane, number, due_us) = body::read_id(sent.client_msg_id);
         let answered =

@@ -76,7 +76,7 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Process {
     /// A node.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// The store of several nodes.
     Store(StoreProcess),
 }
@@ -143,8 +143,8 @@ impl Cli {
     #[must_use]
     pub fn job(self) -> Job {
         match self.command {
-            None => Job::Process(Process::Serve(self.serve)),
-            Some(Command::Serve(serve)) => Job::Process(Process::Serve(serve)),
+            None => Job::Process(Process::Serve(Box::new(self.serve))),
+            Some(Command::Serve(serve)) => Job::Process(Process::Serve(Box::new(serve))),
             Some(Command::Store(store)) => match store.command {
                 None => Job::Process(Process::Store(store.process)),
                 Some(StoreCommand::Check(check)) => Job::Tool(Tool::Check(check)),

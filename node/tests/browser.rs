@@ -306,6 +306,34 @@ fn on_a_phones_width_list_and_chat_take_turns_and_nothing_is_cut_off() {
     ada.until(&format!("{} && {}", in_sight("#conversations"), in_sight("#scroller")));
 }
 
+#[test]
+fn a_group_is_made_its_members_chat_and_one_is_removed() {
+    let Some(driver) = driver() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let node = Ready::start(serve(dir.path(), &[]));
+    let ada = signed_up(&driver, &node, "ada");
+    let bob = signed_up(&driver, &node, "bob");
+    ada.click("[data-testid=new-group]");
+    ada.write("[data-testid=group-new-title]", "Lunch");
+    ada.write("[data-testid=group-new-names]", "bob");
+    ada.click("[data-testid=group-new-submit]");
+    shows_chat(&ada, "Lunch");
+    bob.until("!!document.querySelector('[data-testid=conversation-item][data-name=Lunch]')");
+    open_chat(&bob, "Lunch");
+    bob.until("!!document.querySelector('[data-testid=change]')");
+    say(&ada, "hello all");
+    bob.until(&shown("hello all"));
+    bob.until("[...document.querySelectorAll('.sender')].some((n) => n.textContent === 'ada:')");
+    // Everybody has read it: that is told without naming anybody.
+    ada.until(&message("hello all", "read"));
+    ada.click("[data-testid=chat-group]");
+    ada.until("document.querySelectorAll('[data-testid=group-member]').length === 2");
+    ada.click("[data-testid=group-member][data-name=bob] button[aria-label='Remove: bob']");
+    ada.until("document.querySelectorAll('[data-testid=group-member]').length === 1");
+    bob.until(&text_is("[data-testid=peer-status]", "You are no member any more"));
+    bob.until("document.querySelector('#composer').hidden");
+}
+
 /// An expression: a notice that says this is in sight.
 fn notice(text: &str) -> String {
     format!(

@@ -9,6 +9,7 @@ import { showAuth, wireAuth } from "./auth.js";
 import { ChatView } from "./chat.js";
 import { byId, setText } from "./dom.js";
 import { peerOf } from "./format.js";
+import { GroupView } from "./group.js";
 import { ListView } from "./list.js";
 import { clearNotices, showNotice } from "./notice.js";
 import { exclusively, loadTokens, onTokensChanged, openPendingStore, saveTokens } from "./storage.js";
@@ -22,6 +23,8 @@ class Session {
   #gone = new AbortController();
   #list;
   #chat;
+  #group;
+  #joining = null;
   #givenUp = false;
 
   constructor(tokens, store) {
@@ -45,6 +48,7 @@ class Session {
     const { signal } = this.#gone;
     this.#list = new ListView(this.client, (conversation) => this.#go(conversation), signal);
     this.#chat = new ChatView(this.client, (text) => this.#announce(text), signal);
+    this.#group = new GroupView(this.client, (conversation) => this.#go(conversation), signal);
     this.#wire(signal);
     setText(byId("me"), tokens.name);
     byId("auth").hidden = true;
@@ -92,10 +96,27 @@ class Session {
     if (!open && byUser) this.#list.focus();
     this.#list.select(open);
     this.#chat.show(open);
+    this.#group.select(open);
+    void this.#join();
     if (open && byUser) this.#chat.focus();
   }
 
+  /** Follows a link into a group, once. */
+  async #join() {
+    const [, id, secret] = /^#\/join\/([0-9a-f]{16})\/([0-9a-f]{32})$/.exec(location.hash) ?? [];
+    if (!id || this.#joining === location.hash) return;
+    this.#joining = location.hash;
+    const group = BigInt(`0x${id}`);
+    try {
+      if (!this.client.conversations.get(group)?.ready) await this.#group.join(group, secret);
+    } catch (error) {
+      console.warn("rookery", "this link does not lead into the group", error.code);
+    }
+    location.hash = `#/c/${id}`;
+  }
+
   #described(conversation) {
+    if (location.hash === `#/c/${idText(conversation.id)}`) this.#group.select(conversation);
     const peer = peerOf(conversation, this.client.me);
     if (peer) this.client.watch([peer.user]);
     // The address may have named it before it was known.

@@ -3,6 +3,7 @@
 import { textOf } from "/client/client.js";
 import { toHex } from "/client/codec.js";
 import { byId, el, fillAvatar, icon, setText } from "./dom.js";
+import { changeText } from "./group.js";
 import { clockText, dayOf, dayText, exactText, nameOf, peerOf, statusText } from "./format.js";
 import { FATE } from "./list.js";
 
@@ -148,7 +149,9 @@ export class ChatView {
     const first = [...this.#pending.values()].find((node) => node.isConnected) ?? null;
     for (const node of nodes) byId("messages").insertBefore(node, first);
     const others = entries.filter((entry) => entry.sender !== this.#client.me.user);
-    for (const entry of others) this.#announce(`${this.#sender(entry)}: ${textOf(entry) ?? ""}`);
+    for (const entry of others) {
+      this.#announce(this.#changeText(entry) ?? `${this.#sender(entry)}: ${textOf(entry) ?? ""}`);
+    }
     if (stick || others.length < entries.length) this.#toBottom();
     else this.#renderBelow(this.#below + others.length);
     this.#seen();
@@ -205,7 +208,16 @@ export class ChatView {
     return this.#conversation.members.get(entry.sender)?.name ?? "Somebody";
   }
 
+  #changeText(entry) {
+    return changeText(entry, this.#conversation.members, this.#client.me.user);
+  }
+
   #bubble(entry) {
+    const change = this.#changeText(entry);
+    if (change !== null) {
+      const span = el("span", { text: change });
+      return el("li", { class: "day change", "data-testid": "change", "data-seq": entry.seq }, span);
+    }
     const own = entry.sender === this.#client.me.user;
     const group = !own && !peerOf(this.#conversation, this.#client.me);
     const text = textOf(entry);

@@ -51,6 +51,7 @@ export function nameOf(conversation, me) {
 export function statusText(conversation, client) {
   if (client.state !== "online") return "";
   const peer = peerOf(conversation, client.me);
+  if (conversation.left) return "You are no member any more";
   if (!peer) return `${conversation.members.size} members`;
   const presence = client.presence.get(peer.user);
   if (!presence) return "";

@@ -4,6 +4,7 @@ import { textOf } from "/client/client.js";
 import { idText, Status } from "/client/codec.js";
 import { byId, coalesced, el, fillAvatar, icon, setText } from "./dom.js";
 import { nameOf, peerOf, shortText } from "./format.js";
+import { changeText } from "./group.js";
 
 const UNKNOWN_USER = 300;
 const SELF_CONVERSATION = 307;
@@ -172,6 +173,14 @@ export class ListView {
     }
     if (!entry) return { text: "", fate: "", ms };
     const fate = entry.sender === me ? conversation.fate(entry.seq, me) : "";
-    return { text: textOf(entry) ?? "Message of another kind", fate, ms: Number(entry.time_ms) };
+    const { members } = conversation;
+    const named = entry.sender !== me && !peerOf(conversation, this.#client.me);
+    const name = named ? members.get(entry.sender)?.name : null;
+    const said = textOf(entry);
+    const text =
+      said === null
+        ? (changeText(entry, members, me) ?? "Message of another kind")
+        : `${name ? `${name}: ` : ""}${said}`;
+    return { text, fate, ms: Number(entry.time_ms) };
   }
 }

@@ -196,6 +196,35 @@ impl std::fmt::Debug for Authenticate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Leave {}
 
+/// Asks for users by their unique names. Answered by `Users`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FindUsers {
+    /// Number of the request.
+    pub request: u32,
+    /// The names.
+    pub names: Vec<String>,
+}
+
+/// Asks for what a group is beside its description. Answered by `Group`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DescribeGroup {
+    /// Number of the request.
+    pub request: u32,
+    /// Which.
+    pub conversation: ConversationId,
+}
+
+/// Asks whom an entry has reached. Answered by `ReadBy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Readers {
+    /// Number of the request.
+    pub request: u32,
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Which entry.
+    pub seq: u64,
+}
+
 /// Trades the device's refresh token for fresh tokens on the open connection, as `POST /v1/refresh`
 /// does, and gives the session the new access token. Answered by `Refreshed`. One at a time.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -230,6 +259,9 @@ frame_enum!(
         Unwatch = number::UNWATCH,
         Authenticate = number::AUTHENTICATE,
         Leave = number::LEAVE,
+        FindUsers = number::FIND_USERS,
+        DescribeGroup = number::DESCRIBE_GROUP,
+        Readers = number::READERS,
         Refresh = number::REFRESH,
     }
 );
@@ -247,6 +279,9 @@ impl ClientFrame {
             Self::Describe(f) => f.request,
             Self::Watch(f) => f.request,
             Self::Authenticate(f) => f.request,
+            Self::FindUsers(f) => f.request,
+            Self::DescribeGroup(f) => f.request,
+            Self::Readers(f) => f.request,
             Self::Refresh(f) => f.request,
             Self::Hello(_)
             | Self::Ping(_)

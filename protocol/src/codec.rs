@@ -122,6 +122,14 @@ pub fn decode_payload<T: Decode<()>>(number: u8, payload: &[u8]) -> Result<T, De
     }
 }
 
+/// A payload alone, as bytes.
+#[must_use]
+pub fn encode_payload<T: Encode>(payload: &T) -> Vec<u8> {
+    // Writing into a Vec can't fail and no payload type has an unsupported shape; an empty payload
+    // is refused by whoever reads it.
+    bincode::encode_to_vec(payload, ENCODE).unwrap_or_default()
+}
+
 /// Appends a frame to `out`.
 pub fn encode_frame<T: Encode>(number: u8, payload: &T, out: &mut Vec<u8>) {
     out.push(number);

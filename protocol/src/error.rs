@@ -92,6 +92,10 @@ error_codes! {
     ForeignToken = 204, Access, false;
     /// The Origin header is not allowed.
     ForeignOrigin = 205, Access, false;
+    /// The user's role in the group does not allow it.
+    RoleTooLow = 206, Access, false;
+    /// The link's secret is not good (any more), or the user was removed and must be added.
+    BadLink = 207, Access, false;
 
     /// No user has this name.
     UnknownUser = 300, Request, false;
@@ -109,6 +113,18 @@ error_codes! {
     TooManyWatched = 306, Request, false;
     /// One can't open a conversation with oneself.
     SelfConversation = 307, Request, false;
+    /// The group would be left without an owner: make another member owner first.
+    LastOwner = 308, Request, false;
+    /// The group has, or would have, more members than it may.
+    GroupFull = 309, Request, false;
+    /// Who is to become a member is one already.
+    AlreadyMember = 310, Request, false;
+    /// Whom the change is about is no member of the group.
+    TargetNoMember = 311, Request, false;
+    /// The conversation is no group.
+    NotAGroup = 312, Request, false;
+    /// A new conversation's id is taken: make another `client_msg_id`.
+    IdTaken = 313, Request, false;
 
     /// A queue is full.
     Busy = 400, Server, true;

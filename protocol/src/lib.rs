@@ -13,6 +13,7 @@
 pub mod client;
 pub mod codec;
 pub mod error;
+pub mod group;
 pub mod ids;
 pub mod limits;
 pub mod number;
@@ -23,6 +24,7 @@ pub mod types;
 pub use client::ClientFrame;
 pub use codec::{DecodeError, RawFrame, frames};
 pub use error::{CloseCode, ErrorClass, ErrorCode};
+pub use group::{GroupAction, GroupChange};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, SessionId, UserId};
 pub use server::ServerFrame;
 pub use types::{

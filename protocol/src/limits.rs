@@ -31,6 +31,14 @@ pub const MAX_HISTORY_ENTRIES: u16 = 200;
 pub const MAX_PAGE_BYTES: usize = 256 * 1024;
 /// Most conversations of a list page.
 pub const MAX_LIST_ITEMS: u16 = 100;
+/// Most members of a group.
+pub const MAX_GROUP_MEMBERS: usize = 100;
+/// Most bytes of a group's title.
+pub const MAX_TITLE_BYTES: usize = 128;
+/// Most bytes of the reference to a group's picture.
+pub const MAX_REFERENCE_BYTES: usize = 256;
+/// Most names in one `FindUsers`.
+pub const MAX_FIND_NAMES: usize = 100;
 /// Most users in one `Watch` or `Unwatch`.
 pub const MAX_WATCH_BATCH: usize = 200;
 /// Most users one session may watch.

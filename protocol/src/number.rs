@@ -38,6 +38,12 @@ pub const UNWATCH: u8 = 0x0d;
 pub const AUTHENTICATE: u8 = 0x0e;
 /// The client leaves; its session ends at once.
 pub const LEAVE: u8 = 0x0f;
+/// Users by their unique names.
+pub const FIND_USERS: u8 = 0x10;
+/// What a group is beside its description.
+pub const DESCRIBE_GROUP: u8 = 0x11;
+/// Who holds, and who has read, an entry.
+pub const READERS: u8 = 0x12;
 /// A refresh token for fresh tokens, on the open connection.
 pub const REFRESH: u8 = 0x30;
 
@@ -66,6 +72,12 @@ pub const BYE: u8 = 0x8a;
 // 0x8b was an uncounted `TooFar`: never use it again.
 /// A request without other answer is done.
 pub const DONE: u8 = 0x8c;
+/// Answer to `FindUsers`.
+pub const USERS: u8 = 0x8d;
+/// Answer to `DescribeGroup`.
+pub const GROUP: u8 = 0x8e;
+/// Answer to `Readers`.
+pub const READ_BY: u8 = 0x8f;
 /// Answer to `Refresh`.
 pub const REFRESHED: u8 = 0xa0;
 /// What the operators tell everybody.

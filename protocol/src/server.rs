@@ -5,7 +5,9 @@ use crate::error::ErrorClass;
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, UserId};
 use crate::limits::Limits;
 use crate::number;
-use crate::types::{Change, ConversationInfo, Cursor, Entry, ListCursor, MarkKind, Status};
+use crate::types::{
+    Change, ConversationInfo, Cursor, Entry, FoundUser, ListCursor, MarkKind, Status,
+};
 use bincode::{Decode, Encode};
 
 /// Answer to `Hello`. It may come again on an open connection, with `resumed` false, when the
@@ -170,6 +172,58 @@ pub struct Done {
     pub request: u32,
 }
 
+/// Answer to `FindUsers`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Users {
+    /// The request it answers.
+    pub request: u32,
+    /// Those that exist, in the order of the names.
+    pub users: Vec<FoundUser>,
+}
+
+/// Answer to `DescribeGroup`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Group {
+    /// The request it answers.
+    pub request: u32,
+    /// Which.
+    pub conversation: ConversationId,
+    /// Refers to its picture; empty: none.
+    pub avatar: String,
+    /// Whether each member sees the whole history; else from joining on.
+    pub open_history: bool,
+    /// The link's secret; empty: there is no link, or the user's role doesn't show it.
+    pub link: String,
+    /// When it was created, Unix milliseconds.
+    pub created_ms: u64,
+}
+
+// The secret of a link never reaches a log through `{:?}`.
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("request", &self.request)
+            .field("conversation", &self.conversation)
+            .field("open_history", &self.open_history)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answer to `Readers`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReadBy {
+    /// The request it answers.
+    pub request: u32,
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Which entry.
+    pub seq: u64,
+    /// Members whom it has reached and who have not read it, by id.
+    pub delivered: Vec<UserId>,
+    /// Members who have read it, by id.
+    pub read: Vec<UserId>,
+}
+
 /// Answer to `Refresh`. The session has the new access token already; keep the refresh token
 /// durably, the old one is used up.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -234,12 +288,13 @@ pub struct Sent {
     pub duplicate: bool,
 }
 
-/// A member's mark moved forward.
+/// A member's mark moved forward. In a group only the user's own marks are told, and, with `user` 0,
+/// up to where all members' are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
     /// Which conversation.
     pub conversation: ConversationId,
-    /// Whose mark.
+    /// Whose mark; 0: everybody's.
     pub user: UserId,
     /// Which mark.
     pub kind: MarkKind,
@@ -292,6 +347,9 @@ frame_enum!(
         Drain = number::DRAIN,
         Bye = number::BYE,
         Done = number::DONE,
+        Users = number::USERS,
+        Group = number::GROUP,
+        ReadBy = number::READ_BY,
         Refreshed = number::REFRESHED,
         Notice = number::NOTICE,
         Message = number::MESSAGE,

@@ -11,6 +11,8 @@ open_enum!(
         Text = 1,
         /// Bytes the server never looks into, for example an end-to-end encrypted payload.
         Opaque = 2,
+        /// A change of a group: a `GroupChange`.
+        Group = 3,
     }
 );
 open_enum!(
@@ -121,6 +123,15 @@ pub struct ConversationInfo {
     pub active_ms: u64,
     /// The newest entry.
     pub last: Option<Entry>,
+}
+
+/// A user that was found by the unique name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FoundUser {
+    /// Who.
+    pub user: UserId,
+    /// The name.
+    pub name: String,
 }
 
 /// Where the next page of a conversation list goes on.

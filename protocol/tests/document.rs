@@ -23,6 +23,7 @@ const SOURCES: &[&str] = &[
     include_str!("../src/server.rs"),
     include_str!("../src/types.rs"),
     include_str!("../src/limits.rs"),
+    include_str!("../src/group.rs"),
 ];
 
 /// A section's lines: from its heading of level 3 to the next heading.
@@ -62,7 +63,7 @@ fn wire_type(rust: &str) -> String {
         "ClientMsgId" => "array<16>".into(),
         "UserId" | "DeviceId" | "ConversationId" | "SessionId" => "u64".into(),
         "EntryKind" | "ConversationKind" | "MarkKind" | "Status" | "Direction" | "Change"
-        | "ErrorClass" => "u8".into(),
+        | "ErrorClass" | "GroupAction" => "u8".into(),
         other => other.into(),
     }
 }
@@ -91,7 +92,11 @@ fn structs() -> BTreeMap<String, Vec<(String, String)>> {
 
 /// Variants and values of an `open_enum!` in the sources.
 fn variants(name: &str) -> Vec<(String, String)> {
-    let sources = [include_str!("../src/types.rs"), include_str!("../src/error.rs")];
+    let sources = [
+        include_str!("../src/types.rs"),
+        include_str!("../src/error.rs"),
+        include_str!("../src/group.rs"),
+    ];
     let start = format!("    {name} {{");
     let mut lines = sources.iter().flat_map(|s| s.lines()).skip_while(|line| *line != start);
     assert!(lines.next().is_some(), "no open_enum {name} in the source");
@@ -134,8 +139,17 @@ fn every_frame_has_its_number_name_fields_and_types() {
 #[test]
 fn every_type_inside_of_frames_has_its_fields() {
     let structs = structs();
-    for name in ["Entry", "Cursor", "Member", "ConversationInfo", "ListCursor", "Resume", "Limits"]
-    {
+    for name in [
+        "Entry",
+        "Cursor",
+        "Member",
+        "ConversationInfo",
+        "ListCursor",
+        "FoundUser",
+        "GroupChange",
+        "Resume",
+        "Limits",
+    ] {
         check_fields(&format!("### {name}"), &structs[name]);
     }
     let frames = vectors::all();
@@ -148,9 +162,16 @@ fn every_type_inside_of_frames_has_its_fields() {
 
 #[test]
 fn every_enum_has_its_values() {
-    for name in
-        ["EntryKind", "ConversationKind", "MarkKind", "Status", "Direction", "Change", "ErrorClass"]
-    {
+    for name in [
+        "EntryKind",
+        "ConversationKind",
+        "MarkKind",
+        "Status",
+        "Direction",
+        "Change",
+        "ErrorClass",
+        "GroupAction",
+    ] {
         let told: Vec<(String, String)> = rows(section(&format!("### {name}")))
             .into_iter()
             .filter(|cells| cells[1].starts_with('`'))
@@ -220,6 +241,10 @@ fn every_limit_has_its_value() {
         MAX_HISTORY_ENTRIES,
         MAX_PAGE_BYTES,
         MAX_LIST_ITEMS,
+        MAX_GROUP_MEMBERS,
+        MAX_TITLE_BYTES,
+        MAX_REFERENCE_BYTES,
+        MAX_FIND_NAMES,
         MAX_WATCH_BATCH,
         MAX_WATCHED,
         MAX_SENDS_IN_FLIGHT,

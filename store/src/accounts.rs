@@ -237,6 +237,21 @@ impl<E: Engine> Store<E> {
         names(&self.latest().await?, users).await
     }
 
+    /// Who holds these names, in their order; `None` where nobody does. The caller bounds `names`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn holders(&self, names: &[String]) -> Result<Vec<Option<UserId>>, ReadError> {
+        let fits = |name: &&String| name.len() <= MAX_NAME_BYTES;
+        let wanted: Vec<Bytes> = names.iter().filter(fits).map(|name| keys::name(name)).collect();
+        let mut held = get_many(&self.latest().await?, &wanted).await?.into_iter();
+        let holder = |name: &String| {
+            let row = if fits(&name) { held.next().flatten() } else { None };
+            row.map(|row| Ok(rows::decode::<NameRow>(&row)?.user)).transpose()
+        };
+        names.iter().map(holder).collect()
+    }
+
     /// The seed of this installation's signing key: the first caller's candidate, for everybody
     /// and for ever.
     ///

@@ -10,6 +10,7 @@
 //!   limit of a plan.
 
 use crate::fence::Fence;
+use crate::group::GroupWrites;
 use crate::inbox::PointerKind;
 use crate::plan::{Op, Plan};
 use crate::rows::{self, ActivityRow, DedupeRow, HeadRow, MessageRow, PointerRow};
@@ -42,6 +43,8 @@ pub struct Append<'a> {
     pub touch_activity: bool,
     /// See [`crate::Store::inbox_epoch`].
     pub inbox_epoch: u32,
+    /// What the entry changes, if it is a change of a group: then it is the only one.
+    pub group: Option<&'a GroupWrites>,
 }
 
 impl Append<'_> {
@@ -49,7 +52,9 @@ impl Append<'_> {
     #[must_use]
     pub fn bytes_bound(&self) -> usize {
         let entries: usize = self.entries.iter().map(entry_bytes_bound).sum();
-        entries + HEAD_BOUND + self.members.len() * member_bytes_bound(self.touch_activity) + 3
+        let members = self.members.len();
+        let group = self.group.map_or(0, |group| group.bytes_bound(members));
+        entries + HEAD_BOUND + members * member_bytes_bound(self.touch_activity) + group + 3
     }
 }
 
@@ -68,7 +73,8 @@ pub fn member_bytes_bound(touch_activity: bool) -> usize {
 /// The plan of an append. Without entries it only guards on the fence.
 #[must_use]
 pub fn plan(append: &Append<'_>) -> Plan {
-    let guards = vec![append.fence.guard()];
+    let mut guards = vec![append.fence.guard()];
+    guards.extend(append.group.into_iter().flat_map(|group| group.guards.iter().cloned()));
     let Some(newest) = append.entries.last() else { return Plan { guards, ops: Vec::new() } };
     let members = append.members.len();
     let per_member = if append.touch_activity { 2 } else { 1 };
@@ -80,11 +86,16 @@ pub fn plan(append: &Append<'_>) -> Plan {
     for (seq, entry) in (append.first_seq..).zip(append.entries) {
         debug_assert_eq!(entry.seq, seq, "entries are dense from first_seq");
         ops.push(message(conversation, seq, entry, &mut buffer));
-        ops.push(dedupe(conversation, seq, entry, &mut buffer));
+        let hash =
+            append.group.map_or_else(|| content_hash(entry.kind, &entry.body), |group| group.hash);
+        ops.push(dedupe(conversation, seq, (entry, hash), &mut buffer));
         last = seq;
     }
     let head = HeadRow { seq: last, time_ms: newest.time_ms };
     ops.push(Op::Set { key: buffer.key(&keys::head(conversation)), value: buffer.value(&head) });
+    if let Some(group) = append.group {
+        group.ops(conversation, (last, newest.time_ms), append.inbox_epoch, &mut ops);
+    }
     let pointer = PointerRow {
         kind: PointerKind::Messages.code(),
         conversation,
@@ -98,7 +109,9 @@ pub fn plan(append: &Append<'_>) -> Plan {
     }
     if append.touch_activity {
         let time = buffer.value(&ActivityRow { time_ms: newest.time_ms });
-        for member in append.members {
+        // Who is no member any more has no place for it in a list.
+        let ended = append.group.map_or(&[][..], |group| &group.ended);
+        for member in append.members.iter().filter(|m| ended.iter().all(|e| e.user != **m)) {
             let key = buffer.key(&keys::activity(*member, conversation));
             ops.push(Op::Set { key, value: time.clone() });
         }
@@ -124,9 +137,13 @@ fn message(conversation: ConversationId, seq: u64, entry: &Entry, buffer: &mut P
     Op::Set { key: buffer.key(&keys::message(conversation, seq)), value: buffer.value(&row) }
 }
 
-fn dedupe(conversation: ConversationId, seq: u64, entry: &Entry, buffer: &mut Pieces) -> Op {
-    let row =
-        DedupeRow { seq, hash: content_hash(entry.kind, &entry.body), time_ms: entry.time_ms };
+fn dedupe(
+    conversation: ConversationId,
+    seq: u64,
+    (entry, hash): (&Entry, u64),
+    buffer: &mut Pieces,
+) -> Op {
+    let row = DedupeRow { seq, hash, time_ms: entry.time_ms };
     let key = keys::dedupe(conversation, entry.sender, entry.client_msg_id);
     Op::Set { key: buffer.key(&key), value: buffer.value(&row) }
 }

@@ -5,6 +5,7 @@
 
 use crate::engine::{Engine, ReadError, View};
 use crate::error::StoreError;
+use crate::group::{self, GroupFacts, first_visible};
 use crate::plan::Version;
 use crate::rows::{self, ActivityRow, ConversationRow, HeadRow, MemberRow, MessageRow};
 use crate::store::{Store, get_many};
@@ -15,7 +16,7 @@ use rookery_protocol::{ConversationId, ConversationKind, Entry, MarkKind, UserId
 use std::collections::BTreeMap;
 
 /// Most members of a conversation whose members get inbox pointers.
-pub const FAN_OUT_LIMIT: usize = 100;
+pub const FAN_OUT_LIMIT: usize = rookery_protocol::limits::MAX_GROUP_MEMBERS;
 
 /// A member, with the marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,30 @@ pub struct Loaded {
     pub inbox_epoch: u32,
     /// The snapshot all of this comes from.
     pub version: Version,
+    /// What it is beside this, if it is a group.
+    pub group: Option<GroupFacts>,
+    /// Whether there is such a conversation; else all of this is what a new one starts from.
+    pub exists: bool,
+}
+
+impl Loaded {
+    /// A conversation that does not exist, as known at `version`.
+    #[must_use]
+    pub const fn nothing(conversation: ConversationId, inbox_epoch: u32, version: Version) -> Self {
+        Self {
+            conversation,
+            kind: ConversationKind::Group,
+            head: 0,
+            head_time_ms: 0,
+            floor: 1,
+            active_written_ms: 0,
+            members: Vec::new(),
+            inbox_epoch,
+            version,
+            group: None,
+            exists: false,
+        }
+    }
 }
 
 /// A conversation as its own rows tell it.
@@ -62,10 +87,25 @@ pub(crate) struct Facts {
     title: String,
     head: HeadRow,
     floor: u64,
+    shows_all: bool,
     members: Vec<MemberState>,
 }
 
+/// From so many members on, their marks are read as a range.
+const CROWD: usize = 8;
+
 impl Facts {
+    fn is_crowd(&self) -> bool {
+        self.members.len() >= CROWD
+    }
+
+    /// The smallest seq that is held and that `user` may see.
+    fn floor_of(&self, user: UserId) -> u64 {
+        let joined_seq =
+            self.members.iter().find(|member| member.user == user).map_or(0, |m| m.joined_seq);
+        self.floor.max(first_visible(joined_seq, self.shows_all))
+    }
+
     pub(crate) fn has_member(&self, user: UserId) -> bool {
         self.members.iter().any(|member| member.user == user)
     }
@@ -83,6 +123,10 @@ impl<E: Engine> Store<E> {
     ) -> Result<Option<Loaded>, ReadError> {
         let view = self.view(at_least).await?;
         let Some(facts) = one(&view, conversation).await? else { return Ok(None) };
+        let group = match facts.kind {
+            ConversationKind::Group => group::facts(&view, conversation).await?,
+            _ => None,
+        };
         let mut active_written_ms = 0;
         if let Some(first) = facts.members.first()
             && let Some(value) = view.get(&keys::activity(first.user, conversation)).await?
@@ -99,6 +143,8 @@ impl<E: Engine> Store<E> {
             members: facts.members,
             inbox_epoch: self.inbox_epoch().await?,
             version: view.version(),
+            group,
+            exists: true,
         }))
     }
 
@@ -117,8 +163,30 @@ impl<E: Engine> Store<E> {
             return Err(StoreError::NotAMember);
         }
         let facts = one(&view, conversation).await?;
-        let described = infos(&view, facts.into_iter().collect()).await?;
+        let described = infos(&view, me, facts.into_iter().collect()).await?;
         described.into_iter().next().ok_or_else(|| without_description(conversation).into())
+    }
+
+    /// The members of a conversation of `me`, with their marks.
+    ///
+    /// # Errors
+    /// As [`Store::describe`]; [`StoreError::BadArgument`] when `seq` is not one that `me` may see.
+    pub async fn marks_at(
+        &self,
+        me: UserId,
+        conversation: ConversationId,
+        seq: u64,
+    ) -> Result<Vec<MemberState>, StoreError> {
+        let view = self.latest().await?;
+        if view.get(&keys::member(conversation, me)).await?.is_none() {
+            return Err(StoreError::NotAMember);
+        }
+        let facts = one(&view, conversation).await?;
+        let facts = facts.ok_or_else(|| without_description(conversation))?;
+        if !(facts.floor_of(me)..=facts.head.seq).contains(&seq) {
+            return Err(StoreError::BadArgument("a seq outside of the log"));
+        }
+        Ok(facts.members)
     }
 
     /// For each of `others`, whether `me` has a one-to-one conversation with them. Oneself counts.
@@ -147,16 +215,17 @@ pub(crate) async fn facts(
     view: &impl View,
     conversations: &[ConversationId],
 ) -> Result<Vec<Option<Facts>>, ReadError> {
-    let mut wanted = Vec::with_capacity(conversations.len() * 3);
+    let mut wanted = Vec::with_capacity(conversations.len() * 4);
     for conversation in conversations {
         wanted.push(own(keys::conversation(*conversation)));
         wanted.push(own(keys::head(*conversation)));
         wanted.push(own(keys::floor(*conversation)));
+        wanted.push(own(keys::group(*conversation)));
     }
     let values = get_many(view, &wanted).await?;
     let mut all = Vec::with_capacity(conversations.len());
-    for (conversation, values) in conversations.iter().zip(values.chunks_exact(3)) {
-        let [described, head, floor] = values else { continue };
+    for (conversation, values) in conversations.iter().zip(values.chunks_exact(4)) {
+        let [described, head, floor, group] = values else { continue };
         let Some(described) = described else {
             all.push(None);
             continue;
@@ -169,6 +238,7 @@ pub(crate) async fn facts(
             title: title.to_owned(),
             head: rows::decode(head)?,
             floor: decode_floor(floor.as_deref())?,
+            shows_all: group::shows_all(group.as_deref())?,
             members: members(view, *conversation).await?,
         }));
     }
@@ -201,8 +271,11 @@ async fn members(
 }
 
 async fn fill_marks(view: &impl View, all: &mut [Option<Facts>]) -> Result<(), ReadError> {
+    for facts in all.iter_mut().flatten().filter(|facts| facts.is_crowd()) {
+        fill_crowd(view, facts).await?;
+    }
     let mut wanted = Vec::new();
-    for facts in all.iter().flatten() {
+    for facts in all.iter().flatten().filter(|facts| !facts.is_crowd()) {
         for member in &facts.members {
             for kind in [MarkKind::Delivered, MarkKind::Read] {
                 wanted.push(own(keys::mark(facts.conversation, member.user, kind)));
@@ -210,7 +283,8 @@ async fn fill_marks(view: &impl View, all: &mut [Option<Facts>]) -> Result<(), R
         }
     }
     let values = get_many(view, &wanted).await?;
-    let members = all.iter_mut().flatten().flat_map(|facts| facts.members.iter_mut());
+    let few = all.iter_mut().flatten().filter(|facts| !facts.is_crowd());
+    let members = few.flat_map(|facts| facts.members.iter_mut());
     for (member, values) in members.zip(values.chunks_exact(2)) {
         let [delivered, read] = values else { continue };
         member.delivered = decode_mark(delivered.as_deref())?;
@@ -219,13 +293,31 @@ async fn fill_marks(view: &impl View, all: &mut [Option<Facts>]) -> Result<(), R
     Ok(())
 }
 
+/// The marks of many members lie together: one range instead of two reads for each.
+async fn fill_crowd(view: &impl View, facts: &mut Facts) -> Result<(), ReadError> {
+    let from = keys::marks(facts.conversation);
+    // Who is no member has no marks.
+    let most = 2 * FAN_OUT_LIMIT + 1;
+    for (key, value) in view.range(&from, &keys::prefix_end(&from), most, false).await? {
+        let (user, kind) = keys::mark_of(&key)?;
+        let Some(member) = facts.members.iter_mut().find(|m| m.user == user) else { continue };
+        match kind {
+            MarkKind::Delivered => member.delivered = decode_mark(Some(&value))?,
+            MarkKind::Read => member.read = decode_mark(Some(&value))?,
+            MarkKind::Other(_) => {}
+        }
+    }
+    Ok(())
+}
+
 fn decode_mark(row: Option<&[u8]>) -> Result<u64, ReadError> {
     row.map_or(Ok(0), |value| rows::decode_rising(value, "mark"))
 }
 
-/// Conversations as their members see them, in the order given.
+/// Conversations as `me`, a member, sees them, in the order given.
 pub(crate) async fn infos(
     view: &impl View,
+    me: UserId,
     all: Vec<Facts>,
 ) -> Result<Vec<ConversationInfo>, ReadError> {
     let names = names_of(view, &all).await?;
@@ -233,10 +325,10 @@ pub(crate) async fn infos(
     let info = |(facts, last): (Facts, Option<Entry>)| ConversationInfo {
         conversation: facts.conversation,
         kind: facts.kind,
-        title: facts.title,
         members: facts.members.iter().map(|member| seen(member, &names)).collect(),
         head: facts.head.seq,
-        floor: facts.floor,
+        floor: facts.floor_of(me),
+        title: facts.title,
         active_ms: facts.head.time_ms,
         last,
     };

@@ -6,6 +6,9 @@
 //!            account's own row, of which only the id stays
 //! ```
 //!
+//! A group goes on without the user: if nobody else owns it, the oldest admin does from then on, or
+//! else the oldest member.
+//!
 //! What others wrote stays, and so do the places in the order: a message of the user is left
 //! without its body and without what its sender's device chose, so that every conversation is as
 //! dense as before. Members see a member without a name.
@@ -14,15 +17,23 @@
 //! again from the start, on any node, also on two at once. Messages are never guarded; each plan
 //! guards on the conversation's floor instead, so that nothing comes back below it.
 
+use crate::Loaded;
+use crate::append::{self, Append};
 use crate::engine::{Engine, ReadError, View};
 use crate::error::{Attempts, StoreError};
+use crate::fence::{Owner, TakeOver};
+use crate::group::{Ended, GroupWrites, Seat, successor};
 use crate::keys::{self, own};
 use crate::names;
-use crate::plan::{Guard, Op, Plan};
+use crate::plan::{Guard, Op, Plan, Version};
 use crate::rows::{self, AccountRow, MessageRow, ShutOutRow};
+use crate::slot::slot_of;
 use crate::store::Store;
 use bytes::Bytes;
-use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, UserId};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, ConversationKind, DeviceId, Entry, EntryKind, GroupAction,
+    GroupChange, UserId,
+};
 
 /// Messages looked at for one plan.
 const MESSAGES: usize = 256;
@@ -154,24 +165,70 @@ impl<E: Engine> Store<E> {
         }
         for conversation in self.conversations_of(user).await? {
             self.erase_messages(user, conversation).await?;
+            self.leave_group(user, conversation, now_ms).await?;
         }
         self.erase_rows(user).await?;
         self.erase_name(user).await
     }
 
+    /// Those the user is a member of, and those where that has ended.
     async fn conversations_of(&self, user: UserId) -> Result<Vec<ConversationId>, ReadError> {
         let view = self.latest().await?;
-        let prefix = keys::activities(user);
-        let (mut from, end) = (own(prefix), keys::prefix_end(&prefix));
         let mut found = Vec::new();
-        loop {
-            let rows = view.range(&from, &end, CHUNK, false).await?;
-            for (key, _) in &rows {
-                found.push(ConversationId(keys::last_id(key, "activity")?));
+        for prefix in [keys::activities(user), keys::formers(user)] {
+            let (mut from, end) = (own(prefix), keys::prefix_end(&prefix));
+            loop {
+                let rows = view.range(&from, &end, CHUNK, false).await?;
+                for (key, _) in &rows {
+                    found.push(ConversationId(keys::last_id(key, "a user's conversation")?));
+                }
+                match rows.last() {
+                    Some((last, _)) if rows.len() == CHUNK => from = keys::successor(last),
+                    _ => break,
+                }
             }
-            match rows.last() {
-                Some((last, _)) if rows.len() == CHUNK => from = keys::successor(last),
-                _ => return Ok(found),
+        }
+        Ok(found)
+    }
+
+    /// Ends the user's membership of a group. Its slot is taken over for that: whoever works for it
+    /// finds out at the next commit, and reads again who the members are.
+    async fn leave_group(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let loaded = self.load_conversation(conversation, Version::default()).await;
+            let Some(loaded) = attempts.read(loaded)? else { return Ok(()) };
+            let member = |loaded: &Loaded| loaded.members.iter().any(|member| member.user == user);
+            if loaded.kind != ConversationKind::Group || !member(&loaded) {
+                return Ok(());
+            }
+            let nobody = Owner { node: 0, incarnation: 0 };
+            let TakeOver::Held(fence) = self.take_over(slot_of(conversation), nobody).await else {
+                continue;
+            };
+            let loaded = self.load_conversation(conversation, fence.version).await;
+            let Some(loaded) = attempts.read(loaded)?.filter(member) else { return Ok(()) };
+            let (entry, writes) = leaving(user, &loaded, now_ms);
+            let members: Vec<UserId> =
+                loaded.members.iter().map(|m| m.user).filter(|other| *other != user).collect();
+            let plan = append::plan(&Append {
+                conversation,
+                fence: &fence,
+                first_seq: entry.seq,
+                entries: &[entry],
+                members: &members,
+                touch_activity: true,
+                inbox_epoch: loaded.inbox_epoch,
+                group: Some(&writes),
+            });
+            if attempts.settle(self.commit(plan).await)?.is_some() {
+                return Ok(());
             }
         }
     }
@@ -219,11 +276,13 @@ impl<E: Engine> Store<E> {
         let inbox_of_user = inbox.get(..9).unwrap_or(&inbox);
         let (devices, cursors) = (keys::devices(user), keys::device_cursors(user));
         let family = keys::family(user, DeviceId(0));
+        let formers = keys::formers(user);
         let ranges = [
             of_user(&devices),
             of_user(&cursors),
             of_user(family.get(..9).unwrap_or(&family)),
             of_user(inbox_of_user),
+            of_user(&formers),
         ];
         let mut ops: Vec<Op> =
             ranges.into_iter().map(|(from, to)| Op::ClearRange { from, to }).collect();
@@ -270,6 +329,33 @@ impl<E: Engine> Store<E> {
             }
         }
     }
+}
+
+/// The entry that ends a membership, and what it writes.
+fn leaving(user: UserId, loaded: &Loaded, now_ms: u64) -> (Entry, GroupWrites) {
+    let seats: Vec<Seat> = loaded.members.iter().map(Seat::from).collect();
+    let heir = successor(&seats, user);
+    let change = GroupChange {
+        users: heir.iter().map(|seat| seat.user).collect(),
+        ..GroupChange::new(GroupAction::Leave)
+    };
+    let entry = Entry {
+        seq: loaded.head + 1,
+        sender: user,
+        device: DeviceId(0),
+        time_ms: now_ms.max(loaded.head_time_ms),
+        client_msg_id: ClientMsgId([0; 16]),
+        kind: EntryKind::Group,
+        body: change.to_body(),
+    };
+    let joined_seq = seats.iter().find(|seat| seat.user == user).map_or(0, |seat| seat.joined_seq);
+    let writes = GroupWrites {
+        hash: append::content_hash(entry.kind, &entry.body),
+        changed: heir.into_iter().collect(),
+        ended: vec![Ended { user, joined_seq, removed: false }],
+        ..GroupWrites::default()
+    };
+    (entry, writes)
 }
 
 /// Empties one message, if it is the user's and not empty yet, and forgets how to recognise it

@@ -7,9 +7,10 @@ use crate::conversation::{decode_floor, without_head};
 use crate::engine::{Engine, ReadError, Row, View};
 use crate::error::StoreError;
 use crate::fence::Fence;
+use crate::group::{first_visible, shows_all};
 use crate::keys::{self, own};
 use crate::plan::{Op, Plan};
-use crate::rows::{self, HeadRow, MessageRow};
+use crate::rows::{self, HeadRow, MemberRow, MessageRow};
 use crate::store::{Store, get_all};
 use rookery_protocol::limits::{MAX_HISTORY_ENTRIES, MAX_PAGE_BYTES};
 use rookery_protocol::{ConversationId, Direction, Entry, UserId};
@@ -26,7 +27,7 @@ pub struct History {
     pub entries: Vec<Entry>,
     /// The newest seq of the conversation.
     pub head: u64,
-    /// The smallest seq still held.
+    /// The smallest seq that is still held and that the member may see.
     pub floor: u64,
     /// Whether there is more in the direction asked for.
     pub more: bool,
@@ -73,14 +74,15 @@ impl<E: Engine> Store<E> {
             own(keys::member(conversation, me)),
             own(keys::head(conversation)),
             own(keys::floor(conversation)),
+            own(keys::group(conversation)),
         ];
-        let [member, head, floor] = get_all(&view, wanted).await?;
-        if member.is_none() {
-            return Err(StoreError::NotAMember);
-        }
+        let [member, head, floor, group] = get_all(&view, wanted).await?;
+        let Some(member) = member else { return Err(StoreError::NotAMember) };
+        let joined_seq = rows::decode::<MemberRow>(&member)?.joined_seq;
+        let visible = first_visible(joined_seq, shows_all(group.as_deref())?);
         let head = head.ok_or_else(|| without_head(conversation))?;
         let head = rows::decode::<HeadRow>(&head)?.seq;
-        let floor = decode_floor(floor.as_deref())?;
+        let floor = decode_floor(floor.as_deref())?.max(visible);
         let (first, last, newest_first) = match (direction, anchor) {
             (Direction::Before, 0) => (floor, head, true),
             (Direction::Before, anchor) => (floor, head.min(anchor - 1), true),

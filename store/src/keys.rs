@@ -25,6 +25,9 @@
 //! s    user                                       9  last seen: Unix ms; rises
 //! q    user device                               17  inbox cursor it came with, and when
 //! r    conversation                               9  retention of its messages: ms
+//! e    conversation                               9  group: avatar, settings
+//! l    conversation                               9  secret of the link by which users join
+//! z    user conversation                         17  a membership that ended: from, to, by whom
 //! f    slot(2)                                    3  fence: node, incarnation, epoch
 //! L    node                                       9  lease: incarnation, state, counter, addresses
 //! R    stamp(12)                                 13  a device that was revoked: user, device, time
@@ -125,6 +128,25 @@ pub fn mark(conversation: ConversationId, user: UserId, kind: MarkKind) -> [u8; 
     out.put_u64(user.0);
     out.put_u8(kind.code());
     key
+}
+
+/// First key of a conversation's marks; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn marks(conversation: ConversationId) -> [u8; 9] {
+    single(b'w', conversation.0)
+}
+
+/// Whose mark a key of a mark holds, and which.
+///
+/// # Errors
+/// [`ReadError::Damaged`] when the key has another length.
+pub(crate) fn mark_of(key: &[u8]) -> Result<(UserId, MarkKind), ReadError> {
+    match (key.get(9..17).and_then(|user| <[u8; 8]>::try_from(user).ok()), key.get(17..)) {
+        (Some(user), Some([kind])) => {
+            Ok((UserId(u64::from_be_bytes(user)), MarkKind::from_code(*kind)))
+        }
+        _ => Err(ReadError::Damaged(format!("mark: its key has {} bytes", key.len()))),
+    }
 }
 
 /// Key of the one-to-one conversation of two users, the same from both sides.
@@ -321,6 +343,30 @@ pub fn device_cursors(user: UserId) -> [u8; 9] {
 #[must_use]
 pub fn devices(user: UserId) -> [u8; 9] {
     single(b'v', user.0)
+}
+
+/// Key of what a group is beside its description.
+#[must_use]
+pub fn group(conversation: ConversationId) -> [u8; 9] {
+    single(b'e', conversation.0)
+}
+
+/// Key of the link by which users join a group.
+#[must_use]
+pub fn link(conversation: ConversationId) -> [u8; 9] {
+    single(b'l', conversation.0)
+}
+
+/// Key of a user's membership that ended.
+#[must_use]
+pub fn former(user: UserId, conversation: ConversationId) -> [u8; 17] {
+    pair(b'z', user.0, conversation.0)
+}
+
+/// First key of a user's memberships that ended; they end at [`prefix_end`] of it.
+#[must_use]
+pub fn formers(user: UserId) -> [u8; 9] {
+    single(b'z', user.0)
 }
 
 /// Key of how long a conversation keeps its messages.

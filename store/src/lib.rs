@@ -42,6 +42,7 @@ pub mod fdb;
 mod fence;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+pub mod group;
 pub mod history;
 pub mod inbox;
 mod invitations;

@@ -56,7 +56,7 @@ impl<E: Engine> Store<E> {
                 shown.push(facts);
             }
         }
-        let mut page = infos(&view, shown).await?;
+        let mut page = infos(&view, me, shown).await?;
         let mut end = places.last().copied();
         if let Some(cut) = items_within(&page, MAX_PAGE_BYTES) {
             page.truncate(cut);

@@ -145,6 +145,12 @@ rows! {
     InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
     /// `r`: how long a conversation keeps its messages.
     RetentionRow = "retention" { keep_ms: u64 }
+    /// `e`: what a group is beside its description. The bits of `flags` are `group`'s.
+    GroupRow<'a> = "group" { avatar: &'a str, flags: u32 }
+    /// `l`: the link by which users join a group.
+    LinkRow = "group link" { secret: [u8; 16], made_ms: u64 }
+    /// `z`: a membership that ended with the entry at `left_seq`.
+    FormerRow = "former member" { joined_seq: u64, left_seq: u64, removed: bool }
     /// `Y`: what an operator did.
     AuditRow<'a> = "audit" {
         action_id: u64,

@@ -63,10 +63,12 @@ pub const TAGS: &[Tag] = &[
     tag(b'b', "conversation floor", 9, Travels::Always),
     tag(b'c', "conversation", 9, Travels::Always),
     tag(b'd', "dedupe", 33, Travels::Always),
+    tag(b'e', "group", 9, Travels::Always),
     tag(b'f', "fence", 3, Travels::Never),
     tag(b'h', "head", 9, Travels::Always),
     tag(b'i', "inbox pointer", 25, Travels::Never),
     tag(b'j', "inbox floor", 9, Travels::Never),
+    tag(b'l', "group link", 9, Travels::Always),
     tag(b'm', "message", 17, Travels::Always),
     Tag { byte: b'n', name: "name", travels: Travels::Always, key_bytes: (2, 33) },
     tag(b'p', "member", 17, Travels::Always),
@@ -79,6 +81,7 @@ pub const TAGS: &[Tag] = &[
     tag(b'w', "mark", 18, Travels::Always),
     tag(b'x', "direct index", 17, Travels::Always),
     tag(b'y', "refresh family", 17, Travels::LogIns),
+    tag(b'z', "former member", 17, Travels::Always),
 ];
 
 /// The kind of row a key belongs to; `None`: a tag this version doesn't know.
@@ -155,6 +158,9 @@ mod tests {
             keys::last_seen(user).into(),
             keys::device_cursor(user, device).into(),
             keys::retention(conv).into(),
+            keys::group(conv).into(),
+            keys::link(conv).into(),
+            keys::former(user, conv).into(),
             keys::fence(Slot(1)).into(),
             keys::EPOCH.into(),
             keys::lease(5).into(),

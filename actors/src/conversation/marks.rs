@@ -1,11 +1,16 @@
 //! The delivered and read marks of a conversation's members: they only rise, are gathered for a
 //! short time, written together, and told to the members only once they are durable.
+//!
+//! In a group each member's mark told to each other would be a square of news: there a user is told
+//! of the own marks, and all of how far everybody got.
 
-use crate::message::Receipts;
 use crate::plant::{self, Bug};
-use rookery_protocol::{ConversationId, MarkKind, UserId};
+use rookery_protocol::{MarkKind, UserId};
 use rookery_store::{MarkUpdate, MemberState};
 use std::collections::BTreeMap;
+
+/// Stands for all members of a group.
+const EVERYBODY: UserId = UserId(0);
 
 /// Marks of one conversation.
 #[derive(Default)]
@@ -16,12 +21,57 @@ pub(super) struct Marks {
     dirty: BTreeMap<(UserId, u8), u64>,
     due_at: Option<u64>,
     writing: Vec<MarkUpdate>,
+    /// (delivered, read) as far as they are durable.
+    durable: BTreeMap<UserId, (u64, u64)>,
+    /// (delivered, read) of everybody, as told.
+    told: (u64, u64),
 }
 
 impl Marks {
     pub(super) fn new(members: &[MemberState]) -> Self {
-        let known = members.iter().map(|m| (m.user, (m.delivered, m.read))).collect();
-        Self { known, ..Self::default() }
+        let known: BTreeMap<_, _> =
+            members.iter().map(|m| (m.user, (m.delivered, m.read))).collect();
+        let mut marks = Self { durable: known.clone(), known, ..Self::default() };
+        marks.told = marks.least();
+        marks
+    }
+
+    /// A user became a member: what was there before is no news.
+    pub(super) fn joined(&mut self, user: UserId, seq: u64) {
+        self.known.insert(user, (seq, seq));
+        self.durable.insert(user, (seq, seq));
+    }
+
+    /// A user is no member any more.
+    pub(super) fn left(&mut self, user: UserId) {
+        self.known.remove(&user);
+        self.durable.remove(&user);
+        self.dirty.retain(|(whose, _), _| *whose != user);
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
+    /// The least (delivered, read) of all members.
+    fn least(&self) -> (u64, u64) {
+        let delivered = self.durable.values().map(|(delivered, _)| *delivered).min();
+        let read = self.durable.values().map(|(_, read)| *read).min();
+        (delivered.unwrap_or(0), read.unwrap_or(0))
+    }
+
+    /// How far everybody got, where that was not told yet.
+    pub(super) fn everybody(&mut self) -> Vec<(UserId, MarkKind, u64)> {
+        let (delivered, read) = self.least();
+        let mut news = Vec::new();
+        if delivered > self.told.0 {
+            news.push((EVERYBODY, MarkKind::Delivered, delivered));
+        }
+        if read > self.told.1 {
+            news.push((EVERYBODY, MarkKind::Read, read));
+        }
+        self.told = (delivered.max(self.told.0), read.max(self.told.1));
+        news
     }
 
     /// For a planted bug: what is not written never will be.
@@ -77,14 +127,18 @@ impl Marks {
         self.writing.clone()
     }
 
-    /// The write is durable: what to tell the members.
-    pub(super) fn written(&mut self, conversation: ConversationId) -> Option<Receipts> {
+    /// The write is durable: what can be told, by user.
+    pub(super) fn written(&mut self) -> Vec<(UserId, MarkKind, u64)> {
         let written = std::mem::take(&mut self.writing);
-        if written.is_empty() {
-            return None;
+        for update in &written {
+            if let Some((delivered, read)) = self.durable.get_mut(&update.user) {
+                match update.kind {
+                    MarkKind::Read => *read = update.seq.max(*read),
+                    _ => *delivered = update.seq.max(*delivered),
+                }
+            }
         }
-        let marks = written.into_iter().map(|m| (m.user, m.kind, m.seq)).collect();
-        Some(Receipts { conversation, marks })
+        written.into_iter().map(|m| (m.user, m.kind, m.seq)).collect()
     }
 
     /// The write failed: it is tried again at `due_ms`.

@@ -17,35 +17,35 @@
 //! Cold -> Fencing -> Loading -> Ready        any failure on the way: refuse what waits, stop
 //! ```
 
+mod appending;
 mod batch;
 mod ending;
+mod group;
 mod marks;
 mod queue;
 mod state;
 
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{
-    Batch, ConversationMsg, Envelope, Outgoing, PresenceMsg, SendAnswer, SessionMsg, SessionRef,
+    ConversationMsg, Envelope, Outgoing, PresenceMsg, Receipts, SendAnswer, SessionMsg, SessionRef,
 };
 use crate::plant::{self, Bug};
 use crate::time::Now;
+use appending::InFlight;
+use group::Group;
 use marks::Marks;
 use queue::{Admission, SendQueue};
-use rookery_protocol::{ClientMsgId, ConversationId, Entry, ErrorCode, MarkKind, UserId};
-use rookery_store::append::{self, Append};
-use rookery_store::{Fence, Loaded, Outcome, StoreError, Version, slot_of};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, EntryKind, ErrorCode, GroupAction, GroupChange, MarkKind, UserId,
+};
+use rookery_store::group::ChangeFacts;
+use rookery_store::{Fence, Known, Loaded, Outcome, StoreError, Version, slot_of};
 use std::sync::Arc;
 
-/// Most entries of one append.
-const MAX_BATCH_ENTRIES: usize = 128;
-/// Most bytes of entries in one append: half of a plan, the rest is for pointers.
-const MAX_BATCH_BYTES: usize = 400_000;
 /// Without a message for this long, the actor stops.
 const IDLE_MS: u64 = 60_000;
 /// How long marks are gathered before they are written and told.
 const MARKS_DELAY_MS: u64 = 250;
-/// The activity rows of a conversation are rewritten at most this often.
-const ACTIVITY_MS: u64 = 60_000;
 /// Requests other than sends that wait for the load.
 const MAX_EARLY: usize = 256;
 
@@ -83,14 +83,12 @@ struct Ready {
     /// The version of the load.
     loaded: Version,
     inbox_epoch: u32,
+    /// By id.
     members: Vec<UserId>,
+    /// What it is beside this, if it is a group, or could become one.
+    group: Option<Group>,
     marks: Marks,
     in_flight: Option<InFlight>,
-}
-
-struct InFlight {
-    entries: Vec<Entry>,
-    touched_activity: bool,
 }
 
 impl Conversation {
@@ -121,6 +119,10 @@ impl Conversation {
                 self.loaded(now, loaded, out);
             }
             ConversationMsg::Answer(token, QueryResult::FindSent(found)) => {
+                self.looked_up(now, token, found.map(|sent| (sent, None)), out);
+            }
+            ConversationMsg::Answer(token, QueryResult::ChangeFacts(found)) => {
+                let found = found.map(|facts| (facts.sent, Some(facts)));
                 self.looked_up(now, token, found, out);
             }
             ConversationMsg::Answer(..) => {}
@@ -161,16 +163,20 @@ impl Conversation {
         }
         self.touch(now, out);
         let lookup = self.next_lookup;
+        let change = joining(&send);
         let result = match &self.phase {
             Phase::Ready(ready) => {
-                if !ready.members.contains(&session.user) {
+                // Who wants to make or to join a group is no member, and who is none any more may ask
+                // what became of a message: what may be is decided later.
+                let later = change.is_some() || (send.retry && ready.group.is_some());
+                if !later && !ready.members.contains(&session.user) {
                     return answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
                 }
                 // Made before this activation loaded, or before what it has forgotten: another copy
                 // may be in already, whatever the client says.
                 let old = send.seen < ready.loaded.max(self.queue.forgotten());
                 let retry = (send.retry || old) && !plant::is(Bug::NoDedupe);
-                self.queue.admit(send, retry.then_some(lookup))
+                self.queue.admit(send, (retry || change.is_some()).then_some(lookup))
             }
             // Who is a member, and what was sent before, is looked at once it is loaded.
             Phase::Cold | Phase::Fencing | Phase::Loading(_) => self.queue.admit_unchecked(send),
@@ -179,7 +185,7 @@ impl Conversation {
             Admission::Queued => self.pump(now, out),
             Admission::LookUp => {
                 self.next_lookup += 1;
-                self.look_up(lookup, session.user, id, out);
+                self.look_up(lookup, (session.user, id), change, out);
             }
             Admission::Committed { seq, time_ms } => {
                 let answered = SendAnswer::Duplicate { conversation: self.id, seq, time_ms };
@@ -193,10 +199,20 @@ impl Conversation {
         }
     }
 
-    fn look_up(&self, token: u64, sender: UserId, id: ClientMsgId, out: &mut Vec<Effect>) {
+    /// Looks for an earlier attempt; for a change also at the users it would make members.
+    fn look_up(
+        &self,
+        token: u64,
+        (sender, id): (UserId, ClientMsgId),
+        change: Option<Vec<UserId>>,
+        out: &mut Vec<Effect>,
+    ) {
         let Phase::Ready(ready) = &self.phase else { return };
-        let query =
-            Query::FindSent { conversation: self.id, sender, id, at_least: ready.fence.version };
+        let (conversation, at_least) = (self.id, ready.fence.version);
+        let query = match change {
+            None => Query::FindSent { conversation, sender, id, at_least },
+            Some(users) => Query::ChangeFacts { conversation, sender, id, users, at_least },
+        };
         out.push(Effect::Query { token, query: Box::new(query) });
     }
 
@@ -204,12 +220,12 @@ impl Conversation {
         &mut self,
         now: Now,
         token: u64,
-        found: Result<Option<rookery_store::Known>, StoreError>,
+        found: Result<(Option<Known>, Option<ChangeFacts>), StoreError>,
         out: &mut Vec<Effect>,
     ) {
         match found {
-            Ok(None) => self.queue.not_sent_before(token),
-            Ok(Some(known)) => {
+            Ok((None, facts)) => self.queue.not_sent_before(token, facts),
+            Ok((Some(known), _)) => {
                 if let Some((session, id, same)) = self.queue.sent_before(token, known) {
                     let answered = if same {
                         let (seq, time_ms) = (known.seq, known.time_ms);
@@ -249,8 +265,9 @@ impl Conversation {
             return;
         }
         let loaded = match loaded {
-            Ok(Some(loaded)) => loaded,
-            Ok(None) => return self.give_up(ErrorCode::NotAMember, out),
+            // A group may be about to be made.
+            Ok(Some(loaded)) if loaded.exists || self.queue.has_unchecked_change() => loaded,
+            Ok(_) => return self.give_up(ErrorCode::NotAMember, out),
             Err(StoreError::Read(rookery_store::ReadError::Damaged(_))) => {
                 return self.give_up(ErrorCode::Internal, out);
             }
@@ -265,6 +282,7 @@ impl Conversation {
             loaded: loaded.version,
             inbox_epoch: loaded.inbox_epoch,
             members: loaded.members.iter().map(|m| m.user).collect(),
+            group: Group::loaded(&loaded),
             marks: Marks::new(&loaded.members),
             in_flight: None,
         }));
@@ -314,98 +332,11 @@ impl Conversation {
         }
     }
 
-    /// Starts the next append if none is in flight.
-    fn pump(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Phase::Ready(ready) = &mut self.phase else { return };
-        if ready.in_flight.is_some() {
-            return;
-        }
-        let time_ms = now.unix_ms.max(ready.head_time_ms);
-        let skip = plant::is(Bug::SkippedSeq) && ready.head % 5 == 3;
-        let first_seq = ready.head + 1 + u64::from(skip);
-        let entries = self.queue.next_batch(first_seq, time_ms, MAX_BATCH_ENTRIES, MAX_BATCH_BYTES);
-        if entries.is_empty() {
-            return;
-        }
-        let touch_activity = time_ms >= ready.active_written_ms.saturating_add(ACTIVITY_MS);
-        let plan = append::plan(&Append {
-            conversation: self.id,
-            fence: &ready.fence,
-            first_seq,
-            entries: &entries,
-            members: &ready.members,
-            touch_activity,
-            inbox_epoch: ready.inbox_epoch,
-        });
-        if plant::is(Bug::AckBeforeCommit) {
-            let batch = Arc::new(batch::encode(self.id, &entries, ready.fence.version));
-            ready.announce(&batch, out);
-        }
-        ready.in_flight = Some(InFlight { entries, touched_activity: touch_activity });
-        out.push(Effect::Commit { token: TOKEN_APPEND, plan });
-    }
-
-    fn appended(&mut self, now: Now, outcome: Outcome, out: &mut Vec<Effect>) {
-        let Phase::Ready(ready) = &mut self.phase else { return };
-        let Some(in_flight) = ready.in_flight.take() else { return };
-        match outcome {
-            Outcome::Committed { version, .. } => {
-                ready.fence.confirmed(version);
-                let batch = Arc::new(batch::encode(self.id, &in_flight.entries, version));
-                if !plant::is(Bug::HeadNotMoved) {
-                    ready.head = batch.last();
-                }
-                if let Some(last) = in_flight.entries.last() {
-                    ready.head_time_ms = last.time_ms;
-                    if in_flight.touched_activity {
-                        ready.active_written_ms = last.time_ms;
-                    }
-                }
-                ready.announce(&batch, out);
-                for entry in &in_flight.entries {
-                    // Who writes has read what was there.
-                    ready.mark(now, entry.sender, MarkKind::Read, entry.seq, out);
-                }
-                self.queue.committed(&in_flight.entries, version);
-                self.pump(now, out);
-            }
-            Outcome::Unresolved if plant::is(Bug::UnknownIsFailed) => {
-                self.fail_batch(&in_flight, ErrorCode::StoreUnavailable, out);
-            }
-            Outcome::Busy => {
-                self.fail_batch(&in_flight, ErrorCode::StoreUnavailable, out);
-                self.fail_queue(ErrorCode::StoreUnavailable, out);
-            }
-            Outcome::TooLarge => self.fail_batch(&in_flight, ErrorCode::Internal, out),
-            Outcome::Conflict => {
-                self.fail_batch(&in_flight, ErrorCode::Moved, out);
-                self.drop_fence(out);
-                self.give_up(ErrorCode::Moved, out);
-            }
-            Outcome::Unresolved => {
-                self.fail_batch(&in_flight, ErrorCode::OutcomeUnknown, out);
-                self.drop_fence(out);
-                self.give_up(ErrorCode::OutcomeUnknown, out);
-            }
-        }
-    }
-
-    fn fail_batch(&mut self, failed: &InFlight, code: ErrorCode, out: &mut Vec<Effect>) {
-        for (session, id) in self.queue.failed(&failed.entries) {
-            answer(session, id, SendAnswer::Failed(code), out);
-        }
-    }
-
-    /// Refuses all that waits: what was sent after a refused message must not overtake it.
-    fn fail_queue(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
-        for (session, id) in self.queue.drain() {
-            answer(session, id, SendAnswer::Failed(code), out);
-        }
-    }
-
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Phase::Ready(ready) = &mut self.phase else { return };
-        if self.flushing || ready.marks.due(now.mono_ms) {
+        // What a change makes of the members is not known before it is durable.
+        let changing = ready.in_flight.as_ref().is_some_and(InFlight::is_change);
+        if !changing && (self.flushing || ready.marks.due(now.mono_ms)) {
             ready.write_marks(self.id, out);
         }
         let idle = now.mono_ms.saturating_sub(self.used_ms) >= IDLE_MS;
@@ -416,7 +347,9 @@ impl Conversation {
         }
         let Phase::Ready(ready) = &self.phase else { return };
         let idle_at = (self.used_ms + IDLE_MS).max(now.mono_ms + 1_000);
-        out.push(Effect::WakeAt(ready.marks.due_at().map_or(idle_at, |due| due.min(idle_at))));
+        // The end of a change wakes too.
+        let due = ready.marks.due_at().filter(|_| !changing);
+        out.push(Effect::WakeAt(due.map_or(idle_at, |due| due.min(idle_at))));
     }
 
     fn marks_written(&mut self, now: Now, outcome: Outcome, out: &mut Vec<Effect>) {
@@ -424,13 +357,7 @@ impl Conversation {
         match outcome {
             Outcome::Committed { version, .. } => {
                 ready.fence.confirmed(version);
-                if let Some(receipts) = ready.marks.written(self.id) {
-                    let receipts = Arc::new(receipts);
-                    for member in &ready.members {
-                        let told = PresenceMsg::Receipts(Arc::clone(&receipts));
-                        out.push(Effect::Tell(Envelope::Presence(*member, told)));
-                    }
-                }
+                ready.tell_marks(self.id, out);
             }
             // Marks only rise: writing them again does no harm, whatever happened.
             Outcome::Busy | Outcome::Unresolved | Outcome::TooLarge => {
@@ -448,14 +375,42 @@ impl Conversation {
         if let Some(due) = ready.marks.due_at() {
             out.push(Effect::WakeAt(due));
         }
+        // A change of the group may have waited for the marks.
+        self.pump(now, out);
+    }
+}
+
+/// Of a change of a group: the users it would make members.
+fn joining(send: &Outgoing) -> Option<Vec<UserId>> {
+    let change = (send.kind == EntryKind::Group).then(|| GroupChange::from_body(&send.body))?;
+    let change = change.unwrap_or_else(|| GroupChange::new(GroupAction::Other(0)));
+    match change.action {
+        GroupAction::Create | GroupAction::Add if change.is_well_formed() => Some(change.users),
+        _ => Some(Vec::new()),
     }
 }
 
 impl Ready {
-    fn announce(&self, batch: &Arc<Batch>, out: &mut Vec<Effect>) {
+    /// Tells the marks that are durable now.
+    fn tell_marks(&mut self, conversation: ConversationId, out: &mut Vec<Effect>) {
+        let written = self.marks.written();
+        let all = if self.group.is_none() {
+            written
+        } else {
+            for marks in written.chunk_by(|(one, ..), (other, ..)| one == other) {
+                let Some((user, ..)) = marks.first() else { continue };
+                let receipts = Arc::new(Receipts { conversation, marks: marks.to_vec() });
+                out.push(Effect::Tell(Envelope::Presence(*user, PresenceMsg::Receipts(receipts))));
+            }
+            self.marks.everybody()
+        };
+        if all.is_empty() {
+            return;
+        }
+        let receipts = Arc::new(Receipts { conversation, marks: all });
         for member in &self.members {
-            let deliver = PresenceMsg::Deliver(Arc::clone(batch));
-            out.push(Effect::Tell(Envelope::Presence(*member, deliver)));
+            let told = PresenceMsg::Receipts(Arc::clone(&receipts));
+            out.push(Effect::Tell(Envelope::Presence(*member, told)));
         }
     }
 

@@ -5,8 +5,9 @@
 
 use crate::message::{Origin, Outgoing, SessionRef};
 use crate::plant::{self, Bug};
-use rookery_protocol::{ClientMsgId, Entry, UserId};
+use rookery_protocol::{ClientMsgId, Entry, EntryKind, UserId};
 use rookery_store::append::{content_hash, entry_bytes_bound};
+use rookery_store::group::ChangeFacts;
 use rookery_store::{Known, Version};
 use std::collections::{HashMap, VecDeque};
 
@@ -44,6 +45,33 @@ struct Waiting {
     send: Outgoing,
     /// Set while its earlier attempt is being looked for.
     lookup: Option<u64>,
+    /// Of a change of a group: what was found out for it.
+    facts: Option<ChangeFacts>,
+}
+
+impl Waiting {
+    fn is_change(&self) -> bool {
+        self.send.kind == EntryKind::Group
+    }
+}
+
+/// What is at the front of the line.
+pub(super) enum Next {
+    /// Nothing that can have a place now.
+    Nothing,
+    /// Messages.
+    Entries(Vec<Entry>),
+    /// A change of a group, which has an append of its own.
+    Change(Outgoing, ChangeFacts),
+}
+
+/// Where the next entries would stand.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) first_seq: u64,
+    pub(super) time_ms: u64,
+    pub(super) max_entries: usize,
+    pub(super) max_bytes: usize,
 }
 
 struct Seen {
@@ -122,15 +150,32 @@ impl SendQueue {
         }
         self.seen.insert(key, Seen { hash, place: None, from: send.from });
         self.bytes += send.body.len();
-        self.line.push_back(Waiting { send, lookup });
+        self.line.push_back(Waiting { send, lookup, facts: None });
         if lookup.is_some() { Admission::LookUp } else { Admission::Queued }
     }
 
-    /// The lookup found nothing: the send may go on.
-    pub(super) fn not_sent_before(&mut self, token: u64) {
+    /// The lookup found no earlier attempt: the send may go on, a change with these facts.
+    pub(super) fn not_sent_before(&mut self, token: u64, facts: Option<ChangeFacts>) {
         if let Some(waiting) = self.line.iter_mut().find(|w| w.lookup == Some(token)) {
             waiting.lookup = None;
+            waiting.facts = facts;
         }
+    }
+
+    /// Whether a change of a group is the next that gets a place.
+    pub(super) fn change_is_next(&self) -> bool {
+        self.line.front().is_some_and(Waiting::is_change)
+    }
+
+    /// Whether a change of a group waits for the conversation to be loaded.
+    pub(super) fn has_unchecked_change(&self) -> bool {
+        self.unchecked.iter().any(|send| send.kind == EntryKind::Group)
+    }
+
+    /// A change was refused: who asked for it.
+    pub(super) fn refused(&mut self, change: &Outgoing) -> Option<SessionRef> {
+        let key = (change.from.session.user, change.id);
+        Some(self.seen.remove(&key)?.from.session)
     }
 
     /// The lookup found an earlier attempt: who asked, for what, and whether the content is the
@@ -168,27 +213,37 @@ impl SendQueue {
         Some(waiting)
     }
 
-    /// The next entries, from the front of the line up to the first that waits for a lookup.
-    pub(super) fn next_batch(
+    /// What comes next, from the front of the line up to the first that waits for a lookup. Who is
+    /// no member (any more) is put among the strangers instead.
+    pub(super) fn next(
         &mut self,
-        first_seq: u64,
-        time_ms: u64,
-        max_entries: usize,
-        max_bytes: usize,
-    ) -> Vec<Entry> {
+        place: Place,
+        is_member: impl Fn(UserId) -> bool,
+        strangers: &mut Vec<(SessionRef, ClientMsgId)>,
+    ) -> Next {
         let mut entries = Vec::new();
         let mut bytes = 0;
         while let Some(front) = self.line.front() {
-            if front.lookup.is_some() || entries.len() >= max_entries || bytes >= max_bytes {
+            let full = entries.len() >= place.max_entries || bytes >= place.max_bytes;
+            if front.lookup.is_some() || full || (front.is_change() && !entries.is_empty()) {
                 break;
             }
-            let Some(Waiting { send, .. }) = self.line.pop_front() else { break };
+            let Some(Waiting { send, facts, .. }) = self.line.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(send.body.len());
+            if send.kind == EntryKind::Group {
+                return Next::Change(send, facts.unwrap_or_default());
+            }
+            let sender = send.from.session.user;
+            if !is_member(sender) && !plant::is(Bug::SenderUnchecked) {
+                let asked = self.seen.remove(&(sender, send.id));
+                strangers.extend(asked.map(|seen| (seen.from.session, send.id)));
+                continue;
+            }
             let entry = Entry {
-                seq: first_seq + entries.len() as u64,
-                sender: send.from.session.user,
+                seq: place.first_seq + entries.len() as u64,
+                sender,
                 device: send.from.device,
-                time_ms,
+                time_ms: place.time_ms,
                 client_msg_id: send.id,
                 kind: send.kind,
                 body: send.body,
@@ -196,7 +251,7 @@ impl SendQueue {
             bytes += entry_bytes_bound(&entry);
             entries.push(entry);
         }
-        entries
+        if entries.is_empty() { Next::Nothing } else { Next::Entries(entries) }
     }
 
     /// The entries are durable.

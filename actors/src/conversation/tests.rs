@@ -71,6 +71,8 @@ fn loaded() -> ConversationMsg {
         members: vec![member(ADA), member(GRACE)],
         inbox_epoch: 1,
         version: Version(5),
+        group: None,
+        exists: true,
     };
     ConversationMsg::Answer(0, QueryResult::LoadConversation(Ok(Some(loaded))))
 }
@@ -392,3 +394,6 @@ fn an_idle_conversation_stops_and_a_busy_one_does_not() {
     actor.mono_ms += IDLE_MS;
     assert!(stops(&actor.on(ConversationMsg::Wake)));
 }
+
+#[path = "change_tests.rs"]
+mod changes;

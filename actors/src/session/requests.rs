@@ -7,14 +7,15 @@ use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, SendAnswer};
 use crate::time::Now;
 use rookery_protocol::client::{Send, SetTyping};
+use rookery_protocol::group::group_id;
 use rookery_protocol::limits::{
-    MAX_BODY_BYTES, MAX_HISTORY_ENTRIES, MAX_LIST_ITEMS, MAX_NAME_BYTES, MAX_REQUESTS_IN_FLIGHT,
-    MAX_SENDS_IN_FLIGHT, MAX_WATCH_BATCH, MAX_WATCHED,
+    MAX_BODY_BYTES, MAX_FIND_NAMES, MAX_HISTORY_ENTRIES, MAX_LIST_ITEMS, MAX_NAME_BYTES,
+    MAX_REQUESTS_IN_FLIGHT, MAX_SENDS_IN_FLIGHT, MAX_WATCH_BATCH, MAX_WATCHED,
 };
 use rookery_protocol::server::{Conversation, Done};
 use rookery_protocol::{
-    Change, ClientFrame, ClientMsgId, CloseCode, Direction, EntryKind, ErrorCode, MarkKind,
-    ServerFrame, UserId,
+    Change, ClientFrame, ClientMsgId, CloseCode, Direction, EntryKind, ErrorCode, GroupAction,
+    GroupChange, MarkKind, ServerFrame, UserId,
 };
 use rookery_store::{ReadError, StoreError, Version};
 
@@ -67,6 +68,9 @@ impl Session {
             | ClientFrame::Conversations(_)
             | ClientFrame::OpenDirect(_)
             | ClientFrame::Describe(_)
+            | ClientFrame::FindUsers(_)
+            | ClientFrame::DescribeGroup(_)
+            | ClientFrame::Readers(_)
             | ClientFrame::Watch(_) => self.ask(now, frame, out),
             // Each costs a look through all that are watched.
             ClientFrame::Unwatch(unwatch) if unwatch.users.len() > MAX_WATCH_BATCH => {
@@ -202,6 +206,19 @@ impl Session {
                 Query::OpenDirect { me, name, now_ms: now.unix_ms }
             }
             ClientFrame::Describe(f) => Query::Describe { me, conversation: f.conversation },
+            ClientFrame::FindUsers(f) => {
+                if f.names.len() > MAX_FIND_NAMES {
+                    return self.error(request, ErrorCode::BadField, "too many names", out);
+                }
+                let names = f.names.iter().map(|name| name.trim().to_lowercase()).collect();
+                Query::FindUsers { request, names }
+            }
+            ClientFrame::DescribeGroup(f) => {
+                Query::Group { request, me, conversation: f.conversation }
+            }
+            ClientFrame::Readers(f) => {
+                Query::Readers { request, me, conversation: f.conversation, seq: f.seq }
+            }
             ClientFrame::Watch(f) => {
                 if f.users.len() > MAX_WATCH_BATCH {
                     return self.error(request, ErrorCode::BadField, "too many users at once", out);
@@ -249,6 +266,12 @@ impl Session {
         let answer: Result<ServerFrame, StoreError> = match result {
             QueryResult::History(page) => page.map(Into::into),
             QueryResult::Conversations(page) => page.map(Into::into),
+            QueryResult::FindUsers(users) => users.map(Into::into),
+            QueryResult::Group(Err(StoreError::BadArgument(_))) => {
+                return self.error(low, ErrorCode::NotAGroup, "", out);
+            }
+            QueryResult::Group(group) => group.map(Into::into),
+            QueryResult::Readers(readers) => readers.map(Into::into),
             QueryResult::Describe(info) => {
                 info.map(|info| Conversation { request: low, created: false, info }.into())
             }
@@ -315,7 +338,21 @@ fn check_send(send: &Send) -> Result<(), (ErrorCode, &'static str)> {
             Err((ErrorCode::BadText, "not UTF-8"))
         }
         EntryKind::Text | EntryKind::Opaque => Ok(()),
+        EntryKind::Group => check_change(send),
         EntryKind::Other(_) => Err((ErrorCode::BadField, "kind")),
+    }
+}
+
+fn check_change(send: &Send) -> Result<(), (ErrorCode, &'static str)> {
+    let change = GroupChange::from_body(&send.body).filter(GroupChange::is_well_formed);
+    match change {
+        None => Err((ErrorCode::BadField, "change of a group")),
+        Some(GroupChange { action: GroupAction::Create, .. })
+            if send.conversation != group_id(send.client_msg_id) =>
+        {
+            Err((ErrorCode::BadField, "a new group has the id that its client_msg_id ends with"))
+        }
+        Some(_) => Ok(()),
     }
 }
 

@@ -164,10 +164,11 @@ impl Sync {
         *last = seq.max(*last);
     }
 
-    /// The user was told of a new, empty conversation. True when that is news.
-    pub(super) fn created(&mut self, conversation: ConversationId) -> bool {
-        if self.delivered.contains_key(&conversation) {
-            return false;
+    /// The user became a member of a conversation, with its entry at `first` (0: it was new and
+    /// empty). True when that is news: who was a member before may have missed what lies between.
+    pub(super) fn created(&mut self, conversation: ConversationId, first: u64) -> bool {
+        if let Some(last) = self.delivered.get(&conversation) {
+            return *last < first;
         }
         self.delivered.insert(conversation, 0);
         true
@@ -182,7 +183,7 @@ impl Sync {
             let conversation = pointer.conversation;
             match pointer.kind {
                 PointerKind::Created => {
-                    if self.created(conversation) {
+                    if self.created(conversation, pointer.first) {
                         created.push(conversation);
                     }
                 }
@@ -193,8 +194,11 @@ impl Sync {
                         continue;
                     }
                     match places.get(&conversation).and_then(|place| spans.get_mut(*place)) {
-                        Some(span) => span.to = span.to.max(pointer.last),
-                        None => {
+                        // What lies between two memberships is not the user's to have.
+                        Some(span) if from <= span.to.saturating_add(1) => {
+                            span.to = span.to.max(pointer.last);
+                        }
+                        _ => {
                             places.insert(conversation, spans.len());
                             spans.push(Span { conversation, from, to: pointer.last });
                         }

@@ -145,7 +145,8 @@ fn conversation(
                 kind: send.kind,
                 body: &send.body,
             };
-            put(header, kinds::SEND, body, out);
+            let change = send.kind == EntryKind::Group;
+            put(header, if change { kinds::CHANGE } else { kinds::SEND }, body, out);
         }
         ConversationMsg::Mark { from, kind, seq } => {
             put(header, kinds::MARK, (to, Address::from(*from), *kind, *seq), out);
@@ -264,7 +265,7 @@ fn receipts_body(receipts: &Receipts) -> ReceiptsBody {
 pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, WireError> {
     let one = |envelope| Ok(Content::Envelopes(vec![envelope]));
     match kind {
-        kinds::SEND..=kinds::TYPING => one(to_conversation(kind, body)?),
+        kinds::SEND..=kinds::TYPING | kinds::CHANGE => one(to_conversation(kind, body)?),
         kinds::REGISTER => {
             let (to, session, node, device) = read(body, "register")?;
             let node = NodeId(node);
@@ -328,7 +329,7 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
 
 fn to_conversation(kind: u8, body: &Bytes) -> Result<Envelope, WireError> {
     let (to, msg) = match kind {
-        kinds::SEND => {
+        kinds::SEND | kinds::CHANGE => {
             let send: SendBody<'_> = borrow(body, "send")?;
             let outgoing = Outgoing {
                 from: Origin { session: send.from.into(), device: send.device },

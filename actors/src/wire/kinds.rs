@@ -11,6 +11,8 @@ pub(super) const OF_VERSION_1: &[RangeInclusive<u8>] =
 pub(super) const SEND: u8 = 1;
 pub(super) const MARK: u8 = 2;
 pub(super) const TYPING: u8 = 3;
+/// As `SEND`, of a change of a group: an older owner would take it for a message.
+pub(super) const CHANGE: u8 = 44;
 
 // To hubs.
 pub(super) const REGISTER: u8 = 10;

@@ -50,9 +50,11 @@ fn every_kind() -> Vec<Envelope> {
         kind: EntryKind::Text,
         body: b"hello".to_vec(),
     };
+    let change = Outgoing { kind: EntryKind::Group, ..send.clone() };
     let typing = (CONV, UserId(3), true);
     let conversation = [
         ConversationMsg::Send(send),
+        ConversationMsg::Send(change),
         ConversationMsg::Mark { from: away, kind: MarkKind::Delivered, seq: 8 },
         ConversationMsg::Typing { from: away, active: false },
     ];

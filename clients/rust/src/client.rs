@@ -28,7 +28,7 @@ const COMMANDS: usize = 64;
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 
 type Answer<T> = oneshot::Sender<Result<T, CallError>>;
-type Ask = Box<dyn FnOnce(&mut Driver) -> Result<u32, QueueError> + Send>;
+pub(crate) type Ask = Box<dyn FnOnce(&mut Driver) -> Result<u32, QueueError> + Send>;
 type Tell = Box<dyn FnOnce(&mut Driver) -> Result<(), QueueError> + Send>;
 
 enum Command {
@@ -138,7 +138,7 @@ impl Client {
         limit: u16,
     ) -> Result<HistoryPage, CallError> {
         let ask: Ask = Box::new(move |d| d.history(conversation, anchor, direction, limit));
-        match self.command(|answer| Command::Ask(ask, answer)).await? {
+        match self.ask(ask).await? {
             Reply::History(page) => Ok(*page),
             _ => Err(CallError::WrongAnswer),
         }
@@ -154,7 +154,7 @@ impl Client {
         after: Option<ListCursor>,
     ) -> Result<ConversationPage, CallError> {
         let ask: Ask = Box::new(move |d| d.conversations(limit, after));
-        match self.command(|answer| Command::Ask(ask, answer)).await? {
+        match self.ask(ask).await? {
             Reply::Conversations(page) => Ok(*page),
             _ => Err(CallError::WrongAnswer),
         }
@@ -178,7 +178,7 @@ impl Client {
     }
 
     async fn conversation(&self, ask: Ask) -> Result<Conversation, CallError> {
-        match self.command(|answer| Command::Ask(ask, answer)).await? {
+        match self.ask(ask).await? {
             Reply::Conversation(conversation) => Ok(*conversation),
             _ => Err(CallError::WrongAnswer),
         }
@@ -190,7 +190,7 @@ impl Client {
     /// [`CallError`].
     pub async fn watch(&self, users: Vec<UserId>) -> Result<(), CallError> {
         let ask: Ask = Box::new(move |d| d.watch(users));
-        match self.command(|answer| Command::Ask(ask, answer)).await? {
+        match self.ask(ask).await? {
             Reply::Done => Ok(()),
             _ => Err(CallError::WrongAnswer),
         }
@@ -241,6 +241,10 @@ impl Client {
     pub async fn leave(&self) {
         // A closed channel means that the client is closed already.
         drop(self.commands.send(Command::Leave).await);
+    }
+
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Reply, CallError> {
+        self.command(|answer| Command::Ask(ask, answer)).await
     }
 
     async fn tell(&self, tell: Tell) -> Result<(), CallError> {

@@ -307,6 +307,30 @@ impl Driver {
         self.core.describe(self.now(), conversation)
     }
 
+    /// See [`Core::find_users`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn find_users(&mut self, names: Vec<String>) -> Result<u32, QueueError> {
+        self.core.find_users(self.now(), names)
+    }
+
+    /// See [`Core::describe_group`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn describe_group(&mut self, conversation: ConversationId) -> Result<u32, QueueError> {
+        self.core.describe_group(self.now(), conversation)
+    }
+
+    /// See [`Core::readers`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn readers(&mut self, conversation: ConversationId, seq: u64) -> Result<u32, QueueError> {
+        self.core.readers(self.now(), conversation, seq)
+    }
+
     /// See [`Core::watch`].
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use crate::error::{Refusal, RequestError};
 use rookery_protocol::server::{
-    Conversation, ConversationChanged, ConversationPage, HistoryPage, Notice, Presence, Receipt,
-    Refreshed, Typing,
+    Conversation, ConversationChanged, ConversationPage, Group, HistoryPage, Notice, Presence,
+    ReadBy, Receipt, Refreshed, Typing, Users,
 };
 use rookery_protocol::{ClientMsgId, ConversationId, Cursor, DeviceId, Entry, SessionId, UserId};
 
@@ -164,6 +164,12 @@ pub enum Reply {
     Conversations(Box<ConversationPage>),
     /// To `open_direct` and `describe`.
     Conversation(Box<Conversation>),
+    /// To `find_users`.
+    Users(Box<Users>),
+    /// To `describe_group`.
+    Group(Box<Group>),
+    /// To `readers`.
+    ReadBy(Box<ReadBy>),
     /// To `watch` and `set_token`.
     Done,
 }

@@ -27,6 +27,7 @@ mod core;
 mod driver;
 mod error;
 mod event;
+mod groups;
 mod socket;
 
 pub use crate::core::{Core, Input, Lost, Millis, Order, Outgoing, Stats};

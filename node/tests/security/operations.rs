@@ -6,8 +6,8 @@
 
 use crate::support::wire::User;
 use rookery_protocol::client::{
-    Ack, Authenticate, Conversations, Describe, History, Leave, Mark, OpenDirect, Ping, Refresh,
-    Send, SetTyping, Sync, Unwatch, Watch,
+    Ack, Authenticate, Conversations, Describe, DescribeGroup, FindUsers, History, Leave, Mark,
+    OpenDirect, Ping, Readers, Refresh, Send, SetTyping, Sync, Unwatch, Watch,
 };
 use rookery_protocol::{
     ClientFrame, ClientMsgId, CloseCode, ConversationId, Direction, EntryKind, ErrorCode, MarkKind,
@@ -80,6 +80,10 @@ pub const ROWS: &[Row] = &[
     row(number::AUTHENTICATE,        authenticate,          Answer::Frame(number::DONE),              Answer::Refused(ErrorCode::ForeignToken)),
     row(number::REFRESH,             refresh,               Answer::Frame(number::REFRESHED),         Answer::Refused(ErrorCode::ForeignToken)),
     row(number::LEAVE,               leave,                 Answer::Closed(CloseCode::GoingAway),     Answer::Closed(CloseCode::GoingAway)),
+    row(number::FIND_USERS,          find_users,            Answer::Frame(number::USERS),             Answer::Frame(number::USERS)),
+    // What roles allow in a group has its own matrix, in `groups.rs`.
+    row(number::DESCRIBE_GROUP,      describe_group,        Answer::Refused(ErrorCode::NotAGroup),    NOT_A_MEMBER),
+    row(number::READERS,             readers,               Answer::Frame(number::READ_BY),           NOT_A_MEMBER),
 ];
 
 fn hello(subject: &Subject, _: u32) -> ClientFrame {
@@ -147,6 +151,18 @@ fn unwatch(subject: &Subject, _: u32) -> ClientFrame {
 
 fn authenticate(subject: &Subject, request: u32) -> ClientFrame {
     Authenticate { request, token: subject.ada.token.clone() }.into()
+}
+
+fn find_users(subject: &Subject, request: u32) -> ClientFrame {
+    FindUsers { request, names: vec![subject.dan.name.clone()] }.into()
+}
+
+fn describe_group(subject: &Subject, request: u32) -> ClientFrame {
+    DescribeGroup { request, conversation: subject.conversation }.into()
+}
+
+fn readers(subject: &Subject, request: u32) -> ClientFrame {
+    Readers { request, conversation: subject.conversation, seq: 1 }.into()
 }
 
 fn refresh(subject: &Subject, request: u32) -> ClientFrame {

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use rookery_protocol::limits::Limits;
-use rookery_protocol::types::{ConversationInfo, ListCursor, Member};
+use rookery_protocol::types::{ConversationInfo, FoundUser, ListCursor, Member};
 use rookery_protocol::{
     Change, ClientMsgId, ConversationId, ConversationKind, Cursor, DeviceId, Direction, Entry,
     EntryKind, ErrorClass, MarkKind, SessionId, Status, UserId, client, server,
@@ -207,6 +207,14 @@ fn conversation_requests() -> impl Strategy<Value = Frame> {
         (u32s(), conversation()).prop_map(|(request, conversation)| {
             client_frame(client::Describe { request, conversation })
         }),
+        (u32s(), vec(text(), 0..4))
+            .prop_map(|(request, names)| client_frame(client::FindUsers { request, names })),
+        (u32s(), conversation()).prop_map(|(request, conversation)| {
+            client_frame(client::DescribeGroup { request, conversation })
+        }),
+        (u32s(), conversation(), u64s()).prop_map(|(request, conversation, seq)| {
+            client_frame(client::Readers { request, conversation, seq })
+        }),
         (u32s(), users())
             .prop_map(|(request, users)| client_frame(client::Watch { request, users })),
         users().prop_map(|users| client_frame(client::Unwatch { users })),
@@ -280,6 +288,27 @@ fn conversation_answers() -> impl Strategy<Value = Frame> {
         (u32s(), any::<bool>(), info()).prop_map(|(request, created, info)| {
             server_frame(server::Conversation { request, created, info })
         }),
+        (u32s(), vec((u64s(), text()), 0..4)).prop_map(|(request, users)| {
+            let found = |(user, name)| FoundUser { user: UserId(user), name };
+            server_frame(server::Users { request, users: users.into_iter().map(found).collect() })
+        }),
+        (u32s(), conversation(), text(), any::<bool>(), text(), u64s()).prop_map(
+            |(request, conversation, avatar, open_history, link, created_ms)| {
+                server_frame(server::Group {
+                    request,
+                    conversation,
+                    avatar,
+                    open_history,
+                    link,
+                    created_ms,
+                })
+            }
+        ),
+        (u32s(), conversation(), u64s(), users(), users()).prop_map(
+            |(request, conversation, seq, delivered, read)| {
+                server_frame(server::ReadBy { request, conversation, seq, delivered, read })
+            }
+        ),
         (u64s(), any::<u8>(), u64s()).prop_map(|(user, status, last_seen_ms)| {
             let status = Status::from_code(status);
             server_frame(server::Presence { user: UserId(user), status, last_seen_ms })

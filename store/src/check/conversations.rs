@@ -1,5 +1,6 @@
 //! The rules of rows that belong to a conversation.
 
+use super::groups::may_have;
 use super::known::{Judged, Parts, Stop, must, other};
 use crate::append::content_hash;
 use crate::keys;
@@ -7,15 +8,17 @@ use crate::rows::{
     ActivityRow, ConversationRow, DedupeRow, DirectRow, HeadRow, MemberRow, MessageRow,
     RetentionRow, decode_rising,
 };
-use rookery_protocol::{ClientMsgId, ConversationId, ConversationKind, MarkKind, UserId};
+use rookery_protocol::{
+    ClientMsgId, ConversationId, ConversationKind, EntryKind, MarkKind, UserId,
+};
 
 /// The log of a conversation as its rows bound it.
-struct Log {
-    head: u64,
+pub(super) struct Log {
+    pub(super) head: u64,
     floor: u64,
 }
 
-fn log(row: &mut Parts<'_>, conversation: ConversationId) -> Result<Log, Stop> {
+pub(super) fn log(row: &mut Parts<'_>, conversation: ConversationId) -> Result<Log, Stop> {
     let head = row.get(keys::head(conversation))?;
     let floor = row.get(keys::floor(conversation))?;
     let Some(head) = head else {
@@ -30,7 +33,7 @@ fn log(row: &mut Parts<'_>, conversation: ConversationId) -> Result<Log, Stop> {
     Ok(Log { head: other::<HeadRow>(&head)?.seq, floor })
 }
 
-fn exists(row: &mut Parts<'_>, conversation: ConversationId) -> Judged {
+pub(super) fn exists(row: &mut Parts<'_>, conversation: ConversationId) -> Judged {
     let there = row.has(keys::conversation(conversation))?;
     must(there, || format!("there is no conversation {conversation}"))
 }
@@ -88,7 +91,10 @@ pub(super) fn conversation(row: &mut Parts<'_>) -> Judged {
         ConversationKind::Other(code) => {
             Err(Stop::Fault(format!("kind {code}: perhaps from a newer version of the software")))
         }
-        _ => Ok(()),
+        ConversationKind::Group => {
+            let group = row.has(keys::group(conversation))?;
+            must(group, || "a group without its row".to_owned())
+        }
     }
 }
 
@@ -125,7 +131,9 @@ pub(super) fn dedupe(row: &mut Parts<'_>) -> Judged {
     must(message.sender == sender && message.client_msg_id == id, || {
         format!("it points at another message: seq {seq}")
     })?;
-    must(content_hash(message.kind, message.body) == hash, || {
+    // Of a change of a group it is that of what was sent, which the log may keep less of.
+    let alike = message.kind == EntryKind::Group;
+    must(alike || content_hash(message.kind, message.body) == hash, || {
         format!("its hash is not that of the message at seq {seq}")
     })
 }
@@ -196,7 +204,7 @@ pub(super) fn points_inside(
     conversation: ConversationId,
     (first, last): (u64, u64),
 ) -> Judged {
-    is_member(row, conversation, user)?;
+    may_have(row, user, conversation, last)?;
     let head = log(row, conversation)?.head;
     must(first >= 1 && first <= last && last <= head, || {
         format!("it points at {first}..={last}; the head is {head}")
@@ -204,7 +212,12 @@ pub(super) fn points_inside(
 }
 
 /// The conversation a user's pointer names is one of theirs.
-pub(super) fn points_at(row: &mut Parts<'_>, user: UserId, conversation: ConversationId) -> Judged {
+pub(super) fn points_at(
+    row: &mut Parts<'_>,
+    user: UserId,
+    conversation: ConversationId,
+    first: u64,
+) -> Judged {
     exists(row, conversation)?;
-    is_member(row, conversation, user)
+    may_have(row, user, conversation, first)
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod conversations;
+mod groups;
 mod known;
 mod operators;
 mod users;
@@ -235,6 +236,9 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'x' => conversations::direct(&mut row),
         b'a' => conversations::activity(&mut row),
         b'r' => conversations::retention(&mut row),
+        b'e' => groups::group(&mut row),
+        b'l' => groups::link(&mut row),
+        b'z' => groups::former(&mut row),
         b'i' => users::pointer(&mut row),
         b'j' => users::inbox_floor(&mut row),
         b'u' => users::account(&mut row),

@@ -29,7 +29,7 @@ pub(super) fn pointer(row: &mut Parts<'_>) -> Judged {
     }
     match kind {
         PointerKind::Messages => points_inside(row, user, conversation, (first, last)),
-        PointerKind::Created => points_at(row, user, conversation),
+        PointerKind::Created => points_at(row, user, conversation, first),
     }
 }
 

@@ -216,6 +216,7 @@ mod tests {
             members: &[UserId(1), UserId(2)],
             touch_activity: false,
             inbox_epoch: 1,
+            group: None,
         });
         let all = shown(&plan.ops, &mut 0);
         let tracked: Vec<&String> = all.iter().filter(|text| !text.starts_with('~')).collect();

@@ -196,6 +196,7 @@ proptest! {
             members: &members,
             touch_activity,
             inbox_epoch: epoch,
+            group: None,
         };
         let plan = append::plan(&append);
         prop_assert!(plan.bytes() <= append.bytes_bound());

@@ -21,6 +21,8 @@ mod deletion;
 #[cfg(test)]
 mod fences;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod inbox;

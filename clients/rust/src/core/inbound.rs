@@ -79,6 +79,9 @@ impl Core {
             ServerFrame::Conversation(f) => {
                 self.reply(f.request, Reply::Conversation(Box::new(f)));
             }
+            ServerFrame::Users(f) => self.reply(f.request, Reply::Users(Box::new(f))),
+            ServerFrame::Group(f) => self.reply(f.request, Reply::Group(Box::new(f))),
+            ServerFrame::ReadBy(f) => self.reply(f.request, Reply::ReadBy(Box::new(f))),
             ServerFrame::Presence(f) => self.events.push_back(Event::Presence(f)),
             ServerFrame::Typing(f) => self.events.push_back(Event::Typing(f)),
             ServerFrame::Behind(_) => self.events.push_back(Event::Behind),

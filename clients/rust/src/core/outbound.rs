@@ -9,12 +9,13 @@ use super::{Core, Millis};
 use crate::error::QueueError;
 use crate::event::CloseReason;
 use rookery_protocol::client::{
-    Ack, Authenticate, Conversations, Describe, Hello, History, Leave, Mark, OpenDirect, Ping,
-    Refresh, Resume, Send, SetTyping, Unwatch, Watch,
+    Ack, Authenticate, Conversations, Describe, DescribeGroup, FindUsers, Hello, History, Leave,
+    Mark, OpenDirect, Ping, Readers, Refresh, Resume, Send, SetTyping, Unwatch, Watch,
 };
 use rookery_protocol::codec::encode_frame;
 use rookery_protocol::limits::{
-    MAX_BODY_BYTES, MAX_FRAMES_PER_MESSAGE, MAX_NAME_BYTES, MAX_TOKEN_BYTES, MAX_WATCH_BATCH,
+    MAX_BODY_BYTES, MAX_FIND_NAMES, MAX_FRAMES_PER_MESSAGE, MAX_NAME_BYTES, MAX_TOKEN_BYTES,
+    MAX_WATCH_BATCH,
 };
 use rookery_protocol::types::ListCursor;
 use rookery_protocol::{
@@ -60,6 +61,7 @@ impl Batch {
             ClientFrame::Watch(f) => f.users.len() * 9,
             ClientFrame::Unwatch(f) => f.users.len() * 9,
             ClientFrame::Authenticate(f) => f.token.len(),
+            ClientFrame::FindUsers(f) => f.names.iter().map(|name| name.len() + 1).sum(),
             ClientFrame::Refresh(f) => f.refresh_token.len(),
             _ => 0,
         };
@@ -143,6 +145,38 @@ impl Core {
     /// [`QueueError`]: nothing was queued.
     pub fn describe(&mut self, now: Millis, id: ConversationId) -> Result<u32, QueueError> {
         self.request(now, |request| Describe { request, conversation: id }.into())
+    }
+
+    /// Asks for users by their unique names.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued; `TooLarge` for more than 100 names at once.
+    pub fn find_users(&mut self, now: Millis, names: Vec<String>) -> Result<u32, QueueError> {
+        if names.len() > MAX_FIND_NAMES || names.iter().any(|name| name.len() > MAX_NAME_BYTES) {
+            return Err(QueueError::TooLarge);
+        }
+        self.request(now, |request| FindUsers { request, names }.into())
+    }
+
+    /// Asks for what a group is beside its description.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn describe_group(&mut self, now: Millis, id: ConversationId) -> Result<u32, QueueError> {
+        self.request(now, |request| DescribeGroup { request, conversation: id }.into())
+    }
+
+    /// Asks whom an entry has reached.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn readers(
+        &mut self,
+        now: Millis,
+        conversation: ConversationId,
+        seq: u64,
+    ) -> Result<u32, QueueError> {
+        self.request(now, |request| Readers { request, conversation, seq }.into())
     }
 
     /// Watches users' presence, in this session and those that follow it.

@@ -3,11 +3,11 @@
 use super::*;
 use rookery_protocol::client;
 use rookery_protocol::types::ListCursor;
-use rookery_protocol::{ClientFrame, Cursor, Direction, MarkKind};
+use rookery_protocol::{ClientFrame, Cursor, Direction, GroupAction, GroupChange, MarkKind};
 
 /// Every vector of this direction, by name.
 pub fn all() -> Vec<(&'static str, ClientFrame)> {
-    [client_session(), sends(), marks(), client_queries()].concat()
+    [client_session(), sends(), marks(), client_queries(), groups()].concat()
 }
 
 /// Frames about the connection and the session.
@@ -197,5 +197,38 @@ fn client_queries() -> Vec<(&'static str, ClientFrame)> {
         ("watch", client::Watch { request: 14, users: vec![BOB] }.into()),
         ("watch_two", client::Watch { request: 15, users: vec![BOB, EVE] }.into()),
         ("unwatch", client::Unwatch { users: vec![BOB] }.into()),
+    ]
+}
+
+/// Groups.
+fn groups() -> Vec<(&'static str, ClientFrame)> {
+    vec![
+        (
+            "send_create_group",
+            client::Send {
+                request: 20,
+                conversation: made_group(),
+                client_msg_id: first_id(),
+                retry: false,
+                kind: EntryKind::Group,
+                body: GroupChange {
+                    action: GroupAction::Create,
+                    users: vec![BOB],
+                    value: 0,
+                    text: "Lunch".into(),
+                }
+                .to_body(),
+            }
+            .into(),
+        ),
+        (
+            "find_users",
+            client::FindUsers { request: 21, names: vec!["bob".into(), "nobody".into()] }.into(),
+        ),
+        (
+            "describe_group",
+            client::DescribeGroup { request: 22, conversation: made_group() }.into(),
+        ),
+        ("readers", client::Readers { request: 23, conversation: made_group(), seq: 2 }.into()),
     ]
 }

@@ -29,6 +29,11 @@ fn first_id() -> ClientMsgId {
     ClientMsgId::from_parts(T + 123, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 }
 
+/// The group that the first message makes.
+fn made_group() -> ConversationId {
+    rookery_protocol::group::group_id(first_id())
+}
+
 fn second_id() -> ClientMsgId {
     ClientMsgId::from_parts(
         T + 60_000,

@@ -2,12 +2,14 @@
 
 use super::*;
 use rookery_protocol::server;
-use rookery_protocol::types::ListCursor;
-use rookery_protocol::{Change, Cursor, ErrorClass, MarkKind, ServerFrame, Status};
+use rookery_protocol::types::{FoundUser, ListCursor};
+use rookery_protocol::{
+    Change, Cursor, ErrorClass, GroupAction, GroupChange, MarkKind, ServerFrame, Status,
+};
 
 /// Every vector of this direction, by name.
 pub fn all() -> Vec<(&'static str, ServerFrame)> {
-    [welcomes(), server_session(), server_answers(), entries(), news()].concat()
+    [welcomes(), server_session(), server_answers(), entries(), news(), groups()].concat()
 }
 
 /// Welcomes.
@@ -255,6 +257,65 @@ fn news() -> Vec<(&'static str, ServerFrame)> {
         (
             "caught_up_unasked",
             server::CaughtUp { request: 0, cursor: Cursor { epoch: 1, stamp: [0; 12] } }.into(),
+        ),
+    ]
+}
+
+/// Groups.
+fn groups() -> Vec<(&'static str, ServerFrame)> {
+    vec![
+        (
+            "users",
+            server::Users { request: 21, users: vec![FoundUser { user: BOB, name: "bob".into() }] }
+                .into(),
+        ),
+        (
+            "group",
+            server::Group {
+                request: 22,
+                conversation: made_group(),
+                avatar: "pictures/lunch".into(),
+                open_history: true,
+                link: rookery_protocol::group::secret_text(&SECRET),
+                created_ms: T,
+            }
+            .into(),
+        ),
+        (
+            "read_by",
+            server::ReadBy {
+                request: 23,
+                conversation: made_group(),
+                seq: 2,
+                delivered: vec![EVE],
+                read: vec![ADA, BOB],
+            }
+            .into(),
+        ),
+        (
+            "message_of_a_change",
+            server::Message {
+                conversation: made_group(),
+                entry: Entry {
+                    sender: ADA,
+                    device: ADA_DEVICE,
+                    kind: EntryKind::Group,
+                    body: GroupChange { users: vec![EVE], ..GroupChange::new(GroupAction::Add) }
+                        .to_body(),
+                    ..second_entry()
+                },
+            }
+            .into(),
+        ),
+        (
+            "receipt_of_everybody",
+            server::Receipt {
+                conversation: made_group(),
+                user: UserId(0),
+                kind: MarkKind::Read,
+                seq: 2,
+            }
+            .into(),
         ),
     ]
 }
