@@ -9,7 +9,6 @@
 
 use super::world::{Event, World};
 use rookery_actors::link::NodeKey;
-use rookery_protocol::ConversationId;
 
 /// A session whose hub never heard of it is registered by then. Until then marks that move may be
 /// told to nobody: receipts are hints, and the next one makes up for those before.

@@ -203,7 +203,7 @@ mod tests {
             GroupChange { text: text("Lunch"), value: 1, ..change(GroupAction::Create) },
             GroupChange { text: text("Dinner"), ..change(GroupAction::Rename) },
             change(GroupAction::SetAvatar),
-            GroupChange { users: two.clone(), ..change(GroupAction::Add) },
+            GroupChange { users: two, ..change(GroupAction::Add) },
             GroupChange { users: one.clone(), ..change(GroupAction::Remove) },
             change(GroupAction::Leave),
             GroupChange { users: one.clone(), value: 3, ..change(GroupAction::SetRole) },
