@@ -139,7 +139,7 @@ fn a_busy_port_is_told_with_the_flag_that_changes_it() {
         let mut command = rookery();
         command.arg("serve").arg("--data").arg(dir.path());
         for other in flags {
-            command.args([other, if other == flag { &address } else { "127.0.0.1:0" }]);
+            command.args([other, if other == flag { address.as_str() } else { "127.0.0.1:0" }]);
         }
         let (code, text) = refused(&mut command);
         assert_eq!(code, 1);
