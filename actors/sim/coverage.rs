@@ -73,13 +73,19 @@ fn possible(message: &str, state: &str) -> bool {
         (message, "c:cold") => {
             matches!(
                 message,
-                "c.send" | "c.retry" | "c.change" | "c.delivered" | "c.read" | "c.typing"
+                "c.send"
+                    | "c.retry"
+                    | "c.change"
+                    | "c.delivered"
+                    | "c.read"
+                    | "c.typing"
+                    | "c.unsettled"
             )
         }
-        // Looked up, and woken, only once loaded.
+        // Looked up only once loaded.
         (
-            "c.found" | "c.not_found" | "c.facts" | "c.lookup_failed" | "c.wake",
-            "c:fencing" | "c:loading",
+            "c.found" | "c.not_found" | "c.facts" | "c.lookup_failed",
+            "c:unsettled" | "c:fencing" | "c:loading",
         ) => false,
         ("c.committed" | "c.conflict" | "c.busy" | "c.unresolved", state) => {
             matches!(state, "c:appending" | "c:marking")
@@ -176,6 +182,7 @@ const CONVERSATION_MESSAGES: &[&str] = &[
     "c.flush",
     "c.not_here",
     "c.hand_off",
+    "c.unsettled",
 ];
 const PRESENCE_MESSAGES: &[&str] = &[
     "p.register",
@@ -244,6 +251,7 @@ fn conversation_message(msg: &ConversationMsg) -> &'static str {
         ConversationMsg::Flush => "c.flush",
         ConversationMsg::NotHere => "c.not_here",
         ConversationMsg::HandOff => "c.hand_off",
+        ConversationMsg::Unsettled(_) => "c.unsettled",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Ok(_))) => "c.loaded",
         ConversationMsg::Answer(_, QueryResult::LoadConversation(Err(_))) => "c.load_failed",
         ConversationMsg::Answer(_, QueryResult::FindSent(Ok(Some(_)))) => "c.found",

@@ -216,8 +216,10 @@ impl World {
     fn follow(&mut self, at: usize, members: &Members) {
         let now_ms = self.mono_ms(at);
         let load = Load { sessions: self.hosted_sessions(at), lag_ms: 0 };
+        let linked = self.linked(at);
         let Some(keeper) = self.keeper(at) else { return };
         let (started_ms, before) = (keeper.started_ms, Arc::clone(&keeper.view));
+        keeper.keeping.linked_to(linked);
         let looked = keeper.keeping.looked(started_ms, now_ms, load, members, &before);
         keeper.commits = looked.commits.into();
         self.publish(at, looked.view);
@@ -370,6 +372,13 @@ impl World {
     pub(super) fn slots_of(&mut self, at: usize, node: NodeKey) -> Arc<SlotSet> {
         let slots = self.keeper(at).map(|keeper| keeper.view.slots(node));
         Arc::new(slots.unwrap_or_default())
+    }
+
+    /// The members to which a node has a link.
+    fn linked(&self, at: usize) -> BTreeSet<NodeKey> {
+        let Some(node) = self.nodes.get(at) else { return BTreeSet::new() };
+        let others = node.keeper.view.others().map(|member| member.key);
+        others.filter(|key| node.links.is_up(*key)).collect()
     }
 
     fn hosted_sessions(&self, at: usize) -> u32 {

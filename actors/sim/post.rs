@@ -5,6 +5,7 @@ use super::coverage::{self, Conversations, Presences, Sessions};
 use super::node::Item;
 use super::world::World;
 use bytes::Bytes;
+use rookery_actors::cluster::change::after_lost_hints;
 use rookery_actors::cluster::{Carrier, Dispatch, View};
 use rookery_actors::link::NodeKey;
 use rookery_actors::wire::{self, Content, Header, News};
@@ -110,7 +111,11 @@ impl World {
                 coverage::reached(("dispatch.confessed", "n"));
                 let own = self.key(at);
                 self.ledger.confessed(from, own);
-                self.each_session(at, |_| Some(SessionMsg::HintsLost));
+                let view = self.view(at);
+                for told in view.map_or_else(Vec::new, |view| after_lost_hints(&view, from)) {
+                    let told = Arc::new(told);
+                    self.each_session(at, move |_| told.news());
+                }
                 self.each_hub(at, |_| Some(PresenceMsg::HintsLost));
             }
             News::HubLost(user) => self.hub_lost(at, user),

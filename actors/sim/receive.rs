@@ -127,6 +127,11 @@ impl Device {
             ServerFrame::Users(_)
             | ServerFrame::Group(_)
             | ServerFrame::ReadBy(_)
+            | ServerFrame::PeoplePage(_)
+            | ServerFrame::OwnStatePage(_)
+            | ServerFrame::Privacy(_)
+            | ServerFrame::DevicePage(_)
+            | ServerFrame::OwnChanged(_)
             | ServerFrame::Refreshed(_)
             | ServerFrame::Notice(_) => {}
             ServerFrame::Pong(_)

@@ -1,6 +1,7 @@
 //! Effects: everything a virtual actor can want done, as data.
 
 use crate::message::Envelope;
+use crate::people::{PeopleAnswer, PeopleQuery, Watchable};
 use bytes::Bytes;
 use rookery_protocol::server::{ConversationPage, Group, HistoryPage, ReadBy, Users};
 use rookery_protocol::types::ListCursor;
@@ -137,8 +138,10 @@ pub enum Query {
         /// After this.
         after: Cursor,
     },
-    /// The entries of some spans, in their order, until `max_bytes` of bodies.
+    /// The entries of some spans as a member sees them, in their order, until `max_bytes` of bodies.
     Entries {
+        /// For whom.
+        me: UserId,
         /// Which.
         spans: Vec<Span>,
         /// After so many bytes the rest is left out.
@@ -222,6 +225,13 @@ pub enum Query {
     },
     /// When a user was last seen.
     LastSeen(UserId),
+    /// Something of a user's own, or a change of it.
+    People {
+        /// Whose.
+        me: UserId,
+        /// What.
+        query: PeopleQuery,
+    },
 }
 
 /// The answer to a [`Query`] of the same name.
@@ -255,7 +265,9 @@ pub enum QueryResult {
     /// The members.
     Readers(Result<ReadBy, StoreError>),
     /// Those of the users asked about whom `me` may watch.
-    MayWatch(Result<Vec<UserId>, StoreError>),
+    MayWatch(Result<Vec<Watchable>, StoreError>),
     /// Unix milliseconds; none when never.
     LastSeen(Result<Option<u64>, StoreError>),
+    /// What there is, or that it is done.
+    People(Result<PeopleAnswer, StoreError>),
 }

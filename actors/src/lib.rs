@@ -36,6 +36,7 @@ pub mod fences;
 pub mod host;
 pub mod link;
 pub mod message;
+pub mod people;
 pub mod plant;
 pub mod presence;
 pub mod query;

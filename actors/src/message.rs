@@ -3,6 +3,7 @@
 //! Messages between actors are hints, at least once: a lost one is repaired from the store.
 
 use crate::cluster::{NodeId, SlotSet};
+use crate::conversation::Unsettled;
 use crate::effect::{ConnId, QueryResult};
 use bytes::Bytes;
 use rookery_protocol::{
@@ -180,6 +181,15 @@ pub enum SessionMsg {
     SendsMoved(Arc<SlotSet>),
     /// From the shell: the node is leaving, the client should go to another one.
     Drain(Arc<[String]>),
+    /// From a conversation: what became of the wish to block its other member, or to end that.
+    Answered {
+        /// The request.
+        request: u32,
+        /// Why it was not done.
+        refused: Option<ErrorCode>,
+    },
+    /// From the hub: something of the user's own changed. The inbox tells what.
+    Own,
     /// From the shell: what everybody is told, encoded once.
     Notice(Bytes),
     /// From the store.
@@ -268,6 +278,15 @@ pub enum ConversationMsg {
         /// Typing, or stopped.
         active: bool,
     },
+    /// The other member of a one-to-one conversation is to be blocked, or not any more.
+    Block {
+        /// By whom.
+        from: SessionRef,
+        /// The request to answer.
+        request: u32,
+        /// Blocked, or not.
+        blocked: bool,
+    },
     /// From the host: the slot's fence is held, or can't be had now.
     Fenced(Option<Fence>),
     /// From the host: the slot belongs to another node.
@@ -283,6 +302,8 @@ pub enum ConversationMsg {
     /// From the host: another node has the slot from now on. Finish what is in flight, write what
     /// is not written yet, refuse the rest.
     HandOff,
+    /// From an earlier activation, here or on another node: it could not finish this.
+    Unsettled(Unsettled),
     /// Panics.
     #[cfg(feature = "poison")]
     Poison,
@@ -326,6 +347,15 @@ pub enum PresenceMsg {
     },
     /// For every session of the user.
     Changed(ConversationId, Change),
+    /// A session's client is away, or back.
+    Away {
+        /// Which.
+        session: SessionId,
+        /// Away, or back.
+        away: bool,
+    },
+    /// Something of the user's own changed: people, settings.
+    Own,
     /// From the host: hints on their way to this node were lost, it can't say which.
     HintsLost,
     /// From the host: another node is the user's home from now on.
@@ -369,7 +399,14 @@ impl ConversationMsg {
     /// Whether the message brings a conversation's actor into being.
     #[must_use]
     pub fn activates(&self) -> bool {
-        matches!(self, Self::Send(_) | Self::Mark { .. } | Self::Typing { .. })
+        matches!(
+            self,
+            Self::Send(_)
+                | Self::Mark { .. }
+                | Self::Typing { .. }
+                | Self::Block { .. }
+                | Self::Unsettled(_)
+        )
     }
 }
 

@@ -42,6 +42,13 @@ pub enum Bug {
     HeadNotMoved,
     /// Marks whose write failed are not written again.
     MarksForgotten,
+    /// An append whose outcome is not known is not followed up. Not among [`Bug::ALL`], as the next two:
+    /// what they lose the minute makes up for, and only a run that can't wait so long shows them.
+    DoubtForgotten,
+    /// Marks that wait when a fence is lost are lost with it.
+    MarksLostWithFence,
+    /// Presence of watched users is not asked for again when hints were lost.
+    WatchesNotRenewed,
     /// A conversation that is lost leaves its fence to its successor.
     FenceOfTheLost,
     /// A node works by a view that its last renewal doesn't allow any more.

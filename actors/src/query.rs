@@ -1,6 +1,7 @@
 //! Carries out the questions of virtual actors on the store layer, whatever engine is under it.
 
 use crate::effect::{Query, QueryResult, Span};
+use crate::people;
 use rookery_protocol::group::{ROLE_ADMIN, secret_text};
 use rookery_protocol::server::{ConversationPage, Group, HistoryPage, ReadBy, Users};
 use rookery_protocol::types::FoundUser;
@@ -36,8 +37,8 @@ pub async fn run<E: Engine>(
             let news = news.map(|news| news.contains(&true));
             QueryResult::News(news.map_err(Into::into))
         }
-        Query::Entries { spans, max_bytes } => {
-            QueryResult::Entries(entries(store, spans, max_bytes).await)
+        Query::Entries { me, spans, max_bytes } => {
+            QueryResult::Entries(entries(store, me, spans, max_bytes).await)
         }
         Query::History { request, me, conversation, anchor, direction, limit } => {
             let page = store.history(me, conversation, anchor, direction, limit).await;
@@ -68,15 +69,12 @@ pub async fn run<E: Engine>(
             about_groups(store, query).await
         }
         Query::MayWatch { me, others } => {
-            let shared = store.shares_conversation(me, &others).await;
-            QueryResult::MayWatch(shared.map(|shared| {
-                let allowed = others.into_iter().zip(shared).filter(|(_, shared)| *shared);
-                allowed.map(|(user, _)| user).collect()
-            }))
+            QueryResult::MayWatch(people::watchable(store, me, others).await)
         }
         Query::LastSeen(user) => {
             QueryResult::LastSeen(store.last_seen(user).await.map_err(Into::into))
         }
+        Query::People { me, query } => QueryResult::People(people::run(store, me, query).await),
     }
 }
 
@@ -115,6 +113,7 @@ pub fn failed(query: &Query) -> QueryResult {
         Query::Readers { .. } => QueryResult::Readers(Err(error())),
         Query::MayWatch { .. } => QueryResult::MayWatch(Err(error())),
         Query::LastSeen(_) => QueryResult::LastSeen(Err(error())),
+        Query::People { .. } => QueryResult::People(Err(error())),
     }
 }
 
@@ -178,13 +177,14 @@ async fn readers<E: Engine>(
 
 async fn entries<E: Engine>(
     store: &Store<E>,
+    me: UserId,
     spans: Vec<Span>,
     max_bytes: usize,
 ) -> Result<Vec<(ConversationId, Vec<Entry>)>, StoreError> {
     let mut read = Vec::with_capacity(spans.len());
     let mut left = max_bytes;
     for Span { conversation, from, to } in spans {
-        let entries = store.entries(conversation, from, to, left).await?;
+        let entries = store.entries_for(me, conversation, (from, to), left).await?;
         let whole = entries.last().is_some_and(|last| last.seq >= to);
         // The frame and its header count too, roughly.
         let bytes: usize = entries.iter().map(|entry| entry.body.len() + 64).sum();

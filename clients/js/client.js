@@ -37,6 +37,7 @@ export class Client {
   #dirty = new Set();
   #marksTimer = null;
   #typing;
+  #away = false;
 
   /** {user, device, name} once welcomed. */
   me = null;
@@ -85,7 +86,7 @@ export class Client {
   /**
    * Listens. Events: state {state, ...}; conversation {conversation}; entries {conversation,
    * entries, at: "end" | "start" | "reset"}; pending {conversation}; typing {conversation};
-   * presence {user}; loaded {}; notice {notice, text}; fault (an error nobody waits for, for the log).
+   * presence {user}; own {kind, id}; loaded {}; notice {notice, text}; fault (for the log).
    * @returns {() => void} stops listening
    */
   on(event, listener) {
@@ -160,6 +161,7 @@ export class Client {
   }
 
   async #newSession() {
+    if (this.#away) this.setAway(true);
     const users = [...this.#watched];
     for (let at = 0; at < users.length; at += WATCH_BATCH) {
       this.#watchNow(users.slice(at, at + WATCH_BATCH));
@@ -216,17 +218,10 @@ export class Client {
       case "Typing":
         return this.#typed(fields);
       case "Error":
-        if (this.#sends.refused(fields.request, fields)) return;
-        if (this.#requests.refused(fields.request, fields)) return;
+        if (this.#sends.refused(fields.request, fields) || this.#requests.refused(fields.request, fields)) return;
         return this.#emit("fault", new RequestError(fields));
-      case "HistoryPage":
-      case "ConversationPage":
-      case "Conversation":
-      case "Done":
-      case "Users":
-      case "Group":
-      case "ReadBy":
-        return void this.#requests.answered(fields.request, fields);
+      case "OwnChanged": return this.#emit("own", fields);
+      default: return void this.#requests.answered(fields.request, fields);
     }
   }
 
@@ -481,6 +476,11 @@ export class Client {
   #typed({ conversation: id, user, active }) {
     const conversation = this.conversations.get(id);
     if (conversation && user !== this.me?.user) this.#typing.heard(conversation, user, active);
+  }
+
+  /** The user is away from this device, or back; a new session is told again. */
+  setAway(away) {
+    this.#connection.send("SetAway", { away: (this.#away = away) });
   }
 
   /** Watches the presence of users, as many as the service allows. */

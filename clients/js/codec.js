@@ -5,6 +5,11 @@
 // u64 fields are BigInt, other integers are numbers, byte strings are Uint8Array, an absent option
 // is null. Field names are those of PROTOCOL.md.
 
+import { OWN_FRAMES } from "./own-frames.js";
+import { array, frame, list, option, struct } from "./shapes.js";
+
+export { Audience, OwnKind, ReportReason } from "./own-frames.js";
+
 /** First number of the stream frames: those that `Ack` counts. */
 export const FIRST_STREAM = 0xc0;
 /** Most bytes of one frame's payload from the server. */
@@ -12,7 +17,7 @@ export const MAX_SERVER_FRAME_BYTES = 512 * 1024;
 /** Most frames in one WebSocket message. */
 export const MAX_FRAMES_PER_MESSAGE = 1024;
 
-export const EntryKind = Object.freeze({ Text: 1, Opaque: 2, Group: 3 });
+export const EntryKind = Object.freeze({ Text: 1, Opaque: 2, Group: 3, Withheld: 16 });
 export const ConversationKind = Object.freeze({ Direct: 1, Group: 2 });
 export const MarkKind = Object.freeze({ Delivered: 1, Read: 2 });
 export const Status = Object.freeze({ Offline: 0, Online: 1, Away: 2 });
@@ -38,11 +43,6 @@ export class CodecError extends Error {
 }
 
 // ---- types --------------------------------------------------------------------------------------
-
-const list = (of) => ({ list: of });
-const option = (of) => ({ option: of });
-const array = (length) => ({ array: length });
-const struct = (fields) => ({ struct: Object.entries(fields) });
 
 const Resume = struct({ session: "u64", secret: array(16), received: "u64" });
 const Cursor = struct({ epoch: "u32", stamp: array(12) });
@@ -86,7 +86,7 @@ const Limits = struct({
   window_bytes: "u32",
 });
 
-const frame = (number, fields) => ({ number, type: struct(fields) });
+
 
 /** Every frame by name: its number and its fields in wire order. */
 export const FRAMES = Object.freeze({
@@ -198,6 +198,7 @@ export const FRAMES = Object.freeze({
   }),
   Notice: frame(0xa1, { notice: "u64", time_ms: "u64", text: "string" }),
 
+
   Message: frame(0xc0, { conversation: "u64", entry: Entry }),
   Sent: frame(0xc1, {
     request: "u32",
@@ -211,6 +212,7 @@ export const FRAMES = Object.freeze({
   ConversationChanged: frame(0xc3, { conversation: "u64", change: "u8" }),
   CaughtUp: frame(0xc4, { request: "u32", cursor: Cursor }),
   TooFar: frame(0xc5, { request: "u32", cursor: Cursor }),
+  ...OWN_FRAMES,
 });
 
 const BY_NUMBER = new Map(

@@ -9,6 +9,9 @@ const ANSWER_TIMEOUT_MS = 15_000;
 const MOST_TRIES = 5;
 const RETRY_FIRST_MS = 200;
 const RETRY_MOST_MS = 10_000;
+const MOVING_MOST_MS = 1_000;
+/** `OutcomeUnknown` and `Moved`. */
+const MOVING = [402, 403];
 const NO_ANSWER = { code: 0, class: 4, retryable: true, retry_after_ms: 0, detail: "no answer" };
 
 /** A request failed. `retryable` does not say that nothing happened. */
@@ -24,9 +27,13 @@ export class RequestError extends Error {
   }
 }
 
-/** Milliseconds before the next try: what the service asked for, and a random part that grows. */
-export function retryMs(tries, after, random) {
-  return after + random() * Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** tries);
+/**
+ * Milliseconds before the next try: what the service asked for, and a random part that grows. While a
+ * conversation only moves to another node, which takes seconds, it does not grow far.
+ */
+export function retryMs(tries, { code, retry_after_ms: after }, random) {
+  const most = MOVING.includes(code) ? MOVING_MOST_MS : RETRY_MOST_MS;
+  return after + random() * Math.min(most, RETRY_FIRST_MS * 2 ** tries);
 }
 
 export class Requests {
@@ -108,7 +115,7 @@ export class Requests {
         this.#queue.push(one);
         this.pump();
       };
-      this.#timers.set(again, retryMs(one.tries, error.retry_after_ms, this.#random));
+      this.#timers.set(again, retryMs(one.tries, error, this.#random));
     } else {
       one?.reject(new RequestError(error));
     }

@@ -94,7 +94,7 @@ export class Sends {
     if (request === 0 || !send) return false;
     this.#forgetAttempt(send);
     if (error.retryable) {
-      const wait = retryMs(send.attempts, error.retry_after_ms, this.#options.random);
+      const wait = retryMs(send.attempts, error, this.#options.random);
       send.timer = this.#options.timers.set(() => {
         send.timer = null;
         this.pump();

@@ -75,6 +75,8 @@ const fn switch(path: &'static str, set: fn(&mut Config, bool)) -> Key {
 
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_S: u64 = 366 * 24 * 3_600;
+/// A thousand a second.
+const MAX_RATE: u64 = 3_600_000;
 /// Ten years, for what is kept.
 const MAX_DAYS: u64 = 3_653;
 const WORKERS: (u64, u64, &str) = (0, 1024, "workers; 0: the machine decides");
@@ -193,6 +195,25 @@ pub static KEYS: &[Key] = &[
         c.limits.connections_per_address = number(v);
     }),
     switch("limits.limit_loopback", |c, v| c.limits.limit_loopback = v),
+    whole("limits.sends_per_hour", (0, MAX_RATE, "messages an hour; 0: no limit"), |c, v| {
+        c.limits.sends.per_hour = v;
+    }),
+    whole("limits.sends_burst", (1, 1_000_000, "messages"), |c, v| c.limits.sends.burst = v),
+    whole("limits.opens_per_hour", (0, MAX_RATE, "conversations an hour; 0: no limit"), |c, v| {
+        c.limits.opens.per_hour = v;
+    }),
+    whole("limits.opens_burst", (1, 1_000_000, "conversations"), |c, v| c.limits.opens.burst = v),
+    whole("limits.changes_per_hour", (0, MAX_RATE, "changes an hour; 0: no limit"), |c, v| {
+        c.limits.changes.per_hour = v;
+    }),
+    whole("limits.changes_burst", (1, 1_000_000, "changes"), |c, v| c.limits.changes.burst = v),
+    whole("limits.reports_per_hour", (0, MAX_RATE, "reports an hour; 0: no limit"), |c, v| {
+        c.limits.reports.per_hour = v;
+    }),
+    whole("limits.reports_burst", (1, 1_000_000, "reports"), |c, v| c.limits.reports.burst = v),
+    whole("limits.devices_per_user", (1, 1_000, "devices"), |c, v| {
+        c.limits.devices_per_user = number(v);
+    }),
     text("store.engine", "embedded, shared or fdb", |c, v| {
         let engine = match v {
             "embedded" => Some(Engine::Embedded),

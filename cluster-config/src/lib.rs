@@ -21,6 +21,6 @@ pub use keys::{KEYS, Key};
 pub use load::{FlagValue, Loaded, Sources, load};
 pub use model::{
     Admin, Cluster, Config, Engine, Http, Issuer, Limits, Log, LogFormat, LogLevel, Metrics, Node,
-    Passwords, Retention, Sessions, SignUp, Store, Tokens,
+    Passwords, Rate, Retention, Sessions, SignUp, Store, Tokens,
 };
 pub use shards::{Count, Shards};

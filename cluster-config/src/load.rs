@@ -281,11 +281,11 @@ fn check_relations(config: &Config, faults: &mut Vec<Fault>) {
     if cluster.name.is_some() && cluster.listen.port() == 0 {
         contradicts("cluster.listen", cluster.listen.to_string(), "a port that others can know");
     }
-    if cluster.suspicion_ms < 3 * cluster.renew_ms {
+    if cluster.suspicion_ms < 4 * cluster.renew_ms {
         contradicts(
             "cluster.suspicion_ms",
             format!("{} beside renewals each {} ms", cluster.suspicion_ms, cluster.renew_ms),
-            "at least three renewals, or a single late one costs a node its life",
+            "at least four renewals, or a single late one stops a node's work",
         );
     }
     let issuer = &config.issuer;

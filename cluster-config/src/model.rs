@@ -103,7 +103,8 @@ pub struct Cluster {
     pub certificates: PathBuf,
     /// Milliseconds between two renewals of the node's lease.
     pub renew_ms: u64,
-    /// Milliseconds without a renewal after which a node is taken for dead.
+    /// Milliseconds without a renewal after which a node is taken for dead; one whose connections have
+    /// ended after four fifths of them.
     pub suspicion_ms: u64,
     /// Milliseconds over which a leaving node sends its clients away.
     pub drain_ms: u64,
@@ -122,7 +123,7 @@ impl Default for Cluster {
             advertise: None,
             endpoint: None,
             certificates: PathBuf::from("./rookery-certs"),
-            renew_ms: 1_000,
+            renew_ms: 500,
             suspicion_ms: 3_000,
             drain_ms: 5_000,
             link_version: None,
@@ -352,6 +353,25 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Whether addresses of the machine itself are limited too.
     pub limit_loopback: bool,
+    /// Messages of a user.
+    pub sends: Rate,
+    /// Conversations that a user finds or opens by a name.
+    pub opens: Rate,
+    /// Changes of a user's own things: contacts, blocks, settings, devices.
+    pub changes: Rate,
+    /// Reports of a user.
+    pub reports: Rate,
+    /// Most devices of a user: the one that was away for longest makes room.
+    pub devices_per_user: usize,
+}
+
+/// How often a user may do something, on each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run; 0: no limit.
+    pub per_hour: u64,
+    /// At once.
+    pub burst: u64,
 }
 
 impl Default for Limits {
@@ -364,6 +384,11 @@ impl Default for Limits {
             attempts_burst: 30,
             connections_per_address: 1_000,
             limit_loopback: false,
+            sends: Rate { per_hour: 360_000, burst: 1_000 },
+            opens: Rate { per_hour: 300, burst: 100 },
+            changes: Rate { per_hour: 600, burst: 100 },
+            reports: Rate { per_hour: 10, burst: 10 },
+            devices_per_user: 10,
         }
     }
 }

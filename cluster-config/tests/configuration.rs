@@ -217,8 +217,8 @@ fn a_member_of_a_cluster_needs_a_store_to_share_and_a_port_others_can_know() {
     let any = format!("{member}listen = \"127.0.0.1:0\"\n[store]\nengine = \"shared\"\n");
     let any = from_file("any-port.toml", &any).unwrap_err().to_string();
     assert!(any.contains("cluster.listen"), "{any}");
-    let hasty = from_file("hasty.toml", "[cluster]\nsuspicion_ms = 2000\n").unwrap_err();
-    assert!(hasty.to_string().contains("three renewals"), "{hasty}");
+    let hasty = from_file("hasty.toml", "[cluster]\nsuspicion_ms = 1900\n").unwrap_err();
+    assert!(hasty.to_string().contains("four renewals"), "{hasty}");
 }
 
 #[test]

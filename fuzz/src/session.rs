@@ -7,6 +7,7 @@
 use crate::input::Input;
 use bytes::Bytes;
 use rookery_actors::message::{Attach, BatchEntry, Identity};
+use rookery_actors::people::Watchable;
 use rookery_actors::session::{Session, Settings};
 use rookery_actors::{
     Batch, ConnId, ConversationMsg, Effect, Envelope, Now, Query, QueryResult, SendAnswer,
@@ -273,7 +274,8 @@ fn answer(query: &Query, input: &mut Input<'_>) -> QueryResult {
             QueryResult::Conversations(or(failure).map(|()| page))
         }
         Query::MayWatch { others, .. } => {
-            QueryResult::MayWatch(or(failure).map(|()| others.clone()))
+            let seen = |user: &UserId| Watchable { user: *user, presence: true, last_seen: true };
+            QueryResult::MayWatch(or(failure).map(|()| others.iter().map(seen).collect()))
         }
         Query::OpenDirect { .. } => QueryResult::OpenDirect(Err(StoreError::UnknownUser)),
         _ => QueryResult::Describe(Err(failure.unwrap_or(StoreError::NotAMember))),

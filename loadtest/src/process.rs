@@ -122,6 +122,15 @@ impl Drop for Process {
     }
 }
 
+/// A user of the load test stands for many: no rates, and devices as many as a scenario has.
+const NO_LIMITS: [(&str, &str); 5] = [
+    ("ROOKERY_LIMITS_SENDS_PER_HOUR", "0"),
+    ("ROOKERY_LIMITS_OPENS_PER_HOUR", "0"),
+    ("ROOKERY_LIMITS_CHANGES_PER_HOUR", "0"),
+    ("ROOKERY_LIMITS_REPORTS_PER_HOUR", "0"),
+    ("ROOKERY_LIMITS_DEVICES_PER_USER", "1000"),
+];
+
 /// The binary as a command, with nothing of the environment that would change what it does, run
 /// by the words of `through` (`ip netns exec NAME`) where there are any.
 pub(crate) fn rookery(binary: &Path, through: &[String]) -> Command {
@@ -139,6 +148,7 @@ pub(crate) fn rookery(binary: &Path, through: &[String]) -> Command {
         }
     }
     command.env(PASSWORD_COST.0, PASSWORD_COST.1);
+    command.envs(NO_LIMITS);
     command
 }
 

@@ -242,7 +242,7 @@ fn the_page_works_by_keyboard_alone_and_tells_a_screen_reader_what_is_what() {
     ada.until(ONLINE);
 
     // By Tab to the field, a chat by Enter; the focus is where one writes.
-    ada.press(&format!("{tab}{tab}bob{enter}"));
+    ada.press(&format!("{tab}{tab}{tab}bob{enter}"));
     shows_chat(&ada, "bob");
     ada.until("document.activeElement.dataset.testid === 'composer'");
     ada.press(&format!("one{shift}{enter}{shift}two{enter}"));

@@ -59,6 +59,7 @@ async fn prepare(dir: &Path, now_ms: u64) {
         members: &[ANN, BOB],
         touch_activity: false,
         inbox_epoch: 1,
+        withheld: false,
         group: None,
     });
     assert!(matches!(store.commit(plan).await, Outcome::Committed { .. }));

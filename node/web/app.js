@@ -5,12 +5,14 @@
 
 import { Client, Tokens } from "/client/client.js";
 import { idText } from "/client/codec.js";
+import { People } from "/client/people.js";
 import { showAuth, wireAuth } from "./auth.js";
 import { ChatView } from "./chat.js";
 import { byId, setText } from "./dom.js";
 import { peerOf } from "./format.js";
 import { GroupView } from "./group.js";
 import { ListView } from "./list.js";
+import { OwnView } from "./own.js";
 import { clearNotices, showNotice } from "./notice.js";
 import { exclusively, loadTokens, onTokensChanged, openPendingStore, saveTokens } from "./storage.js";
 import { workerTimers } from "./timers.js";
@@ -23,6 +25,7 @@ class Session {
   #gone = new AbortController();
   #list;
   #chat;
+  #own;
   #group;
   #joining = null;
   #givenUp = false;
@@ -46,8 +49,11 @@ class Session {
       agent: "rookery-web/0.1",
     });
     const { signal } = this.#gone;
-    this.#list = new ListView(this.client, (conversation) => this.#go(conversation), signal);
-    this.#chat = new ChatView(this.client, (text) => this.#announce(text), signal);
+    const announce = (text) => this.#announce(text);
+    const people = new People(this.client, () => signal.aborted || this.#ownChanged());
+    this.#list = new ListView(this.client, people, (chat) => this.#go(chat), signal);
+    this.#chat = new ChatView(this.client, announce, signal);
+    this.#own = new OwnView(this.client, people, announce, signal);
     this.#group = new GroupView(this.client, (conversation) => this.#go(conversation), signal);
     this.#wire(signal);
     setText(byId("me"), tokens.name);
@@ -96,6 +102,7 @@ class Session {
     if (!open && byUser) this.#list.focus();
     this.#list.select(open);
     this.#chat.show(open);
+    this.#own.show(open);
     this.#group.select(open);
     void this.#join();
     if (open && byUser) this.#chat.focus();
@@ -121,6 +128,11 @@ class Session {
     if (peer) this.client.watch([peer.user]);
     // The address may have named it before it was known.
     if (location.hash === `#/c/${idText(conversation.id)}`) this.#route();
+  }
+
+  #ownChanged() {
+    this.#list.render();
+    this.#own.render();
   }
 
   #announce(text) {

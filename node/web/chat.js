@@ -1,7 +1,7 @@
 // One open chat: bubbles, ticks, days, endless history, typing, presence, the composer.
 
 import { textOf } from "/client/client.js";
-import { toHex } from "/client/codec.js";
+import { EntryKind, toHex } from "/client/codec.js";
 import { byId, el, fillAvatar, icon, setText } from "./dom.js";
 import { changeText } from "./group.js";
 import { clockText, dayOf, dayText, exactText, nameOf, peerOf, statusText } from "./format.js";
@@ -150,7 +150,9 @@ export class ChatView {
     for (const node of nodes) byId("messages").insertBefore(node, first);
     const others = entries.filter((entry) => entry.sender !== this.#client.me.user);
     for (const entry of others) {
-      this.#announce(this.#changeText(entry) ?? `${this.#sender(entry)}: ${textOf(entry) ?? ""}`);
+      if (entry.kind !== EntryKind.Withheld) {
+        this.#announce(this.#changeText(entry) ?? `${this.#sender(entry)}: ${textOf(entry) ?? ""}`);
+      }
     }
     if (stick || others.length < entries.length) this.#toBottom();
     else this.#renderBelow(this.#below + others.length);
@@ -230,6 +232,8 @@ export class ChatView {
       named: group,
     });
     if (text === null) node.classList.add("unsupported");
+    // It only holds its place: its sender was blocked.
+    node.hidden = entry.kind === EntryKind.Withheld;
     this.#setFate(node, own ? this.#conversation.fate(entry.seq, this.#client.me.user) : "sent");
     return node;
   }

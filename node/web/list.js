@@ -20,6 +20,9 @@ export const FATE = {
 
 export class ListView {
   #client;
+  #people;
+  /** The archived chats are shown instead of the others. */
+  #archive = false;
   #open;
   #items = new Map();
   #loaded = false;
@@ -27,13 +30,15 @@ export class ListView {
 
   /**
    * @param {Client} client
+   * @param {People} people
    * @param {(conversation: Conversation) => void} open shows a chat
    * @param {AbortSignal} gone the end of the log-in
    */
-  constructor(client, open, gone) {
+  constructor(client, people, open, gone) {
     this.#client = client;
+    this.#people = people;
     this.#open = open;
-    const update = coalesced(() => gone.aborted || this.#render());
+    const update = coalesced(() => gone.aborted || this.render());
     for (const event of ["conversation", "entries", "pending", "typing", "presence", "state"]) {
       client.on(event, update);
     }
@@ -43,13 +48,18 @@ export class ListView {
     });
     byId("conversations").replaceChildren();
     byId("new-chat").addEventListener("submit", (event) => this.#newChat(event), { signal: gone });
-    this.#render();
+    const toggle = () => {
+      this.#archive = !this.#archive;
+      this.render();
+    };
+    byId("archive-toggle").addEventListener("click", toggle, { signal: gone });
+    this.render();
   }
 
   /** Marks the chat that is shown. */
   select(conversation) {
     this.#current = conversation;
-    this.#render();
+    this.render();
   }
 
   /** Puts the focus on the chat that was shown. */
@@ -82,9 +92,13 @@ export class ListView {
     }
   }
 
-  #render() {
+  render() {
     const client = this.#client;
-    const shown = [...client.conversations.values()].filter((one) => one.ready);
+    const all = [...client.conversations.values()].filter((one) => one.ready);
+    const archived = (one) => this.#people.stateOf(one.id).archived;
+    const put = all.filter(archived).length;
+    if (put === 0) this.#archive = false;
+    const shown = all.filter((one) => archived(one) === this.#archive);
     shown.sort((a, b) => (a.activeMs < b.activeMs ? 1 : a.activeMs > b.activeMs ? -1 : 0));
     const list = byId("conversations");
     shown.forEach((conversation, at) => {
@@ -93,9 +107,22 @@ export class ListView {
       if (list.children[at] !== item.node) list.insertBefore(item.node, list.children[at] ?? null);
       this.#fill(item, conversation);
     });
+    // What was put away or brought back leaves the list.
+    while (list.children.length > shown.length) list.lastElementChild.remove();
     setText(byId("list-note"), this.#note(shown.length));
-    const unread = shown.reduce((sum, one) => sum + (one.unread(client.me?.user) > 0 ? 1 : 0), 0);
+    const toggle = byId("archive-toggle");
+    toggle.hidden = put === 0;
+    toggle.setAttribute("aria-pressed", String(this.#archive));
+    setText(toggle, this.#archive ? "Back to the chats" : `Archived (${put})`);
+    const unread = all.filter((one) => !archived(one) && this.#isUnread(one)).length;
     document.title = unread > 0 ? `(${unread}) Rookery` : "Rookery";
+  }
+
+  /** Whether to draw the eye: not when it is muted. */
+  #isUnread(conversation) {
+    if (this.#people.isMuted(conversation.id, this.#client.now())) return false;
+    const marked = this.#people.stateOf(conversation.id).unread;
+    return marked || conversation.unread(this.#client.me?.user) > 0;
   }
 
   #note(count) {
@@ -114,7 +141,9 @@ export class ListView {
       last: el("span", { class: "item-last" }),
       badge: el("span", { class: "badge", "data-testid": "unread-badge" }),
       unread: el("span", { class: "visually-hidden" }),
+      muted: icon("muted", "Muted"),
     };
+    item.muted.classList.add("item-muted");
     item.link = el(
       "a",
       {
@@ -126,7 +155,7 @@ export class ListView {
       item.avatar,
       item.name,
       item.time,
-      el("span", { class: "item-line" }, item.fate, item.last),
+      el("span", { class: "item-line" }, item.fate, item.last, item.muted),
       item.badge,
       item.unread,
     );
@@ -156,9 +185,12 @@ export class ListView {
     }
     setText(item.time, ms > 0 ? shortText(ms, client.now()) : "");
     const unread = conversation.unread(client.me?.user);
-    setText(item.badge, unread > 999 ? "999+" : unread > 0 ? String(unread) : "");
-    item.badge.hidden = unread === 0;
-    setText(item.unread, unread > 0 ? "unread" : "");
+    const marked = unread === 0 && this.#people.stateOf(conversation.id).unread;
+    setText(item.badge, unread > 999 ? "999+" : unread > 0 ? String(unread) : marked ? "•" : "");
+    item.badge.hidden = unread === 0 && !marked;
+    setText(item.unread, unread > 0 || marked ? "unread" : "");
+    const muted = this.#people.isMuted(conversation.id, client.now());
+    item.muted.toggleAttribute("hidden", !muted);
   }
 
   #last(conversation) {

@@ -3,6 +3,10 @@
 use crate::codec::frame_enum;
 use crate::ids::{ClientMsgId, ConversationId, SessionId, UserId};
 use crate::number;
+pub use crate::people::{
+    Devices, GetPrivacy, NameDevice, OwnStates, People, Report, RevokeDevice, SetAway, SetBlocked,
+    SetContact, SetOwnState, SetPrivacy,
+};
 use crate::types::{Cursor, Direction, EntryKind, ListCursor, MarkKind};
 use bincode::{Decode, Encode};
 
@@ -262,6 +266,18 @@ frame_enum!(
         FindUsers = number::FIND_USERS,
         DescribeGroup = number::DESCRIBE_GROUP,
         Readers = number::READERS,
+        People = number::PEOPLE,
+        SetContact = number::SET_CONTACT,
+        SetBlocked = number::SET_BLOCKED,
+        Report = number::REPORT,
+        SetOwnState = number::SET_OWN_STATE,
+        OwnStates = number::OWN_STATES,
+        GetPrivacy = number::GET_PRIVACY,
+        SetPrivacy = number::SET_PRIVACY,
+        SetAway = number::SET_AWAY,
+        Devices = number::DEVICES,
+        NameDevice = number::NAME_DEVICE,
+        RevokeDevice = number::REVOKE_DEVICE,
         Refresh = number::REFRESH,
     }
 );
@@ -282,6 +298,17 @@ impl ClientFrame {
             Self::FindUsers(f) => f.request,
             Self::DescribeGroup(f) => f.request,
             Self::Readers(f) => f.request,
+            Self::People(f) => f.request,
+            Self::SetContact(f) => f.request,
+            Self::SetBlocked(f) => f.request,
+            Self::Report(f) => f.request,
+            Self::SetOwnState(f) => f.request,
+            Self::OwnStates(f) => f.request,
+            Self::GetPrivacy(f) => f.request,
+            Self::SetPrivacy(f) => f.request,
+            Self::Devices(f) => f.request,
+            Self::NameDevice(f) => f.request,
+            Self::RevokeDevice(f) => f.request,
             Self::Refresh(f) => f.request,
             Self::Hello(_)
             | Self::Ping(_)
@@ -289,6 +316,7 @@ impl ClientFrame {
             | Self::Mark(_)
             | Self::SetTyping(_)
             | Self::Unwatch(_)
+            | Self::SetAway(_)
             | Self::Leave(_) => 0,
         }
     }

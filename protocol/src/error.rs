@@ -125,6 +125,12 @@ error_codes! {
     NotAGroup = 312, Request, false;
     /// A new conversation's id is taken: make another `client_msg_id`.
     IdTaken = 313, Request, false;
+    /// The user has blocked the other member: end that first.
+    Blocking = 330, Request, false;
+    /// There are as many contacts, or blocked users, as there may be.
+    TooManyPeople = 331, Request, false;
+    /// The user has no such device.
+    UnknownDevice = 332, Request, false;
 
     /// A queue is full.
     Busy = 400, Server, true;

@@ -18,6 +18,7 @@ pub mod ids;
 pub mod limits;
 pub mod number;
 mod open_enum;
+pub mod people;
 pub mod server;
 pub mod types;
 
@@ -26,6 +27,7 @@ pub use codec::{DecodeError, RawFrame, frames};
 pub use error::{CloseCode, ErrorClass, ErrorCode};
 pub use group::{GroupAction, GroupChange};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, SessionId, UserId};
+pub use people::{Audience, OwnKind, ReportReason};
 pub use server::ServerFrame;
 pub use types::{
     Change, ConversationInfo, ConversationKind, Cursor, Direction, Entry, EntryKind, MarkKind,

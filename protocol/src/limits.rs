@@ -43,6 +43,12 @@ pub const MAX_FIND_NAMES: usize = 100;
 pub const MAX_WATCH_BATCH: usize = 200;
 /// Most users one session may watch.
 pub const MAX_WATCHED: usize = 1000;
+/// Most contacts of a user, and most blocked users.
+pub const MAX_PEOPLE: usize = 5000;
+/// Most bytes of the comment of a report.
+pub const MAX_COMMENT_BYTES: usize = 1000;
+/// Most bytes of a device's name.
+pub const MAX_DEVICE_NAME_BYTES: usize = 128;
 /// Most sends of one session without an answer.
 pub const MAX_SENDS_IN_FLIGHT: usize = 64;
 /// Most other requests of one session without an answer.

@@ -47,6 +47,31 @@ pub const READERS: u8 = 0x12;
 /// A refresh token for fresh tokens, on the open connection.
 pub const REFRESH: u8 = 0x30;
 
+/// A page of the user's contacts and blocked users.
+pub const PEOPLE: u8 = 0x20;
+/// Make somebody a contact, or not.
+pub const SET_CONTACT: u8 = 0x21;
+/// Block somebody, or end it.
+pub const SET_BLOCKED: u8 = 0x22;
+/// Report an entry to the operators.
+pub const REPORT: u8 = 0x23;
+/// Mute, archive, mark as unread.
+pub const SET_OWN_STATE: u8 = 0x24;
+/// How the user sees some conversations.
+pub const OWN_STATES: u8 = 0x25;
+/// The user's privacy settings.
+pub const GET_PRIVACY: u8 = 0x26;
+/// Other privacy settings.
+pub const SET_PRIVACY: u8 = 0x27;
+/// The user is away from this device, or back.
+pub const SET_AWAY: u8 = 0x28;
+/// A page of the user's devices.
+pub const DEVICES: u8 = 0x29;
+/// Another name for a device.
+pub const NAME_DEVICE: u8 = 0x2a;
+/// The end of a device.
+pub const REVOKE_DEVICE: u8 = 0x2b;
+
 /// Answer to `Hello`.
 pub const WELCOME: u8 = 0x80;
 /// Answer to `Ping`.
@@ -83,6 +108,15 @@ pub const REFRESHED: u8 = 0xa0;
 /// What the operators tell everybody.
 pub const NOTICE: u8 = 0xa1;
 
+/// Answer to `People`.
+pub const PEOPLE_PAGE: u8 = 0x98;
+/// Answer to `OwnStates`.
+pub const OWN_STATE_PAGE: u8 = 0x99;
+/// Answer to `GetPrivacy`.
+pub const PRIVACY: u8 = 0x9a;
+/// Answer to `Devices`.
+pub const DEVICE_PAGE: u8 = 0x9b;
+
 /// An entry of a conversation's log.
 pub const MESSAGE: u8 = 0xc0;
 /// A send of this session is committed.
@@ -96,6 +130,8 @@ pub const CAUGHT_UP: u8 = 0xc4;
 /// The log no longer holds what comes after the client's cursor. Counted: were it lost with a
 /// connection, the next cursor would hide the hole.
 pub const TOO_FAR: u8 = 0xc5;
+/// Something of the user's own changed.
+pub const OWN_CHANGED: u8 = 0xd0;
 
 /// First number of the stream frames.
 pub const FIRST_STREAM: u8 = 0xc0;

@@ -5,6 +5,7 @@ use crate::error::ErrorClass;
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, UserId};
 use crate::limits::Limits;
 use crate::number;
+pub use crate::people::{DevicePage, OwnChanged, OwnStatePage, PeoplePage, Privacy};
 use crate::types::{
     Change, ConversationInfo, Cursor, Entry, FoundUser, ListCursor, MarkKind, Status,
 };
@@ -350,6 +351,10 @@ frame_enum!(
         Users = number::USERS,
         Group = number::GROUP,
         ReadBy = number::READ_BY,
+        PeoplePage = number::PEOPLE_PAGE,
+        OwnStatePage = number::OWN_STATE_PAGE,
+        Privacy = number::PRIVACY,
+        DevicePage = number::DEVICE_PAGE,
         Refreshed = number::REFRESHED,
         Notice = number::NOTICE,
         Message = number::MESSAGE,
@@ -358,5 +363,6 @@ frame_enum!(
         ConversationChanged = number::CONVERSATION_CHANGED,
         CaughtUp = number::CAUGHT_UP,
         TooFar = number::TOO_FAR,
+        OwnChanged = number::OWN_CHANGED,
     }
 );

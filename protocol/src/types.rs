@@ -13,6 +13,9 @@ open_enum!(
         Opaque = 2,
         /// A change of a group: a `GroupChange`.
         Group = 3,
+        /// Sent by somebody while the reader had the sender blocked: the body is empty, the id and
+        /// the device are 0. It holds its place, so that the log is dense; show nothing.
+        Withheld = 16,
     }
 );
 open_enum!(
@@ -40,7 +43,7 @@ open_enum!(
         Offline = 0,
         /// At least one device is connected.
         Online = 1,
-        /// Connected, and said to be away.
+        /// Connected, but away from every device, or idle.
         Away = 2,
     }
 );

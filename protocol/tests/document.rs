@@ -22,6 +22,7 @@ const SOURCES: &[&str] = &[
     include_str!("../src/client.rs"),
     include_str!("../src/server.rs"),
     include_str!("../src/types.rs"),
+    include_str!("../src/people.rs"),
     include_str!("../src/limits.rs"),
     include_str!("../src/group.rs"),
 ];
@@ -63,7 +64,7 @@ fn wire_type(rust: &str) -> String {
         "ClientMsgId" => "array<16>".into(),
         "UserId" | "DeviceId" | "ConversationId" | "SessionId" => "u64".into(),
         "EntryKind" | "ConversationKind" | "MarkKind" | "Status" | "Direction" | "Change"
-        | "ErrorClass" | "GroupAction" => "u8".into(),
+        | "ErrorClass" | "GroupAction" | "Audience" | "ReportReason" | "OwnKind" => "u8".into(),
         other => other.into(),
     }
 }
@@ -94,6 +95,7 @@ fn structs() -> BTreeMap<String, Vec<(String, String)>> {
 fn variants(name: &str) -> Vec<(String, String)> {
     let sources = [
         include_str!("../src/types.rs"),
+        include_str!("../src/people.rs"),
         include_str!("../src/error.rs"),
         include_str!("../src/group.rs"),
     ];
@@ -149,6 +151,9 @@ fn every_type_inside_of_frames_has_its_fields() {
         "GroupChange",
         "Resume",
         "Limits",
+        "Person",
+        "OwnState",
+        "DeviceInfo",
     ] {
         check_fields(&format!("### {name}"), &structs[name]);
     }
@@ -171,6 +176,9 @@ fn every_enum_has_its_values() {
         "Change",
         "ErrorClass",
         "GroupAction",
+        "Audience",
+        "ReportReason",
+        "OwnKind",
     ] {
         let told: Vec<(String, String)> = rows(section(&format!("### {name}")))
             .into_iter()
@@ -247,6 +255,9 @@ fn every_limit_has_its_value() {
         MAX_FIND_NAMES,
         MAX_WATCH_BATCH,
         MAX_WATCHED,
+        MAX_PEOPLE,
+        MAX_COMMENT_BYTES,
+        MAX_DEVICE_NAME_BYTES,
         MAX_SENDS_IN_FLIGHT,
         MAX_REQUESTS_IN_FLIGHT,
         MIN_WINDOW_BYTES,

@@ -49,6 +49,9 @@ wire! {
         active_ms: u64, last: Option<Entry>,
     }
     ListCursor { active_ms: u64, conversation: u64 }
+    Person { user: u64, name: String, contact: bool, blocked: bool }
+    OwnState { conversation: u64, muted_until_ms: u64, archived: bool, unread: bool }
+    DeviceInfo { device: u64, name: String, created_ms: u64, seen_ms: u64 }
     Limits {
         body_bytes: u32, frame_bytes: u32, message_bytes: u32, sends_in_flight: u16,
         requests_in_flight: u16, watched_users: u16, window_bytes: u32,
@@ -92,6 +95,21 @@ wire_frames! {
     0x0d Unwatch { users: Vec<u64> }
     0x0e Authenticate { request: u32, token: String }
     0x0f Leave {}
+    0x20 People { request: u32, limit: u16, after: Option<u64> }
+    0x21 SetContact { request: u32, user: u64, contact: bool }
+    0x22 SetBlocked { request: u32, user: u64, blocked: bool }
+    0x23 Report { request: u32, conversation: u64, seq: u64, reason: u8, comment: String }
+    0x24 SetOwnState {
+        request: u32, conversation: u64, muted_until_ms: Option<u64>, archived: Option<bool>,
+        unread: Option<bool>,
+    }
+    0x25 OwnStates { request: u32, conversations: Vec<u64> }
+    0x26 GetPrivacy { request: u32 }
+    0x27 SetPrivacy { request: u32, presence: u8, last_seen: u8, receipts: u8 }
+    0x28 SetAway { away: bool }
+    0x29 Devices { request: u32, limit: u16, after: Option<u64> }
+    0x2a NameDevice { request: u32, device: u64, name: String }
+    0x2b RevokeDevice { request: u32, device: u64 }
     0x30 Refresh { request: u32, refresh_token: String }
     0x80 Welcome {
         version: u16, session: u64, secret: [u8; 16], resumed: bool, user: u64, device: u64,
@@ -115,6 +133,10 @@ wire_frames! {
     0x89 Drain { reconnect_after_ms: u32, alternates: Vec<String> }
     0x8a Bye { code: u16, reason: String }
     0x8c Done { request: u32 }
+    0x98 PeoplePage { request: u32, people: Vec<Person>, next: Option<u64> }
+    0x99 OwnStatePage { request: u32, states: Vec<OwnState> }
+    0x9a Privacy { request: u32, presence: u8, last_seen: u8, receipts: u8 }
+    0x9b DevicePage { request: u32, devices: Vec<DeviceInfo>, next: Option<u64> }
     0xa0 Refreshed {
         request: u32, access_token: String, access_expires_ms: u64, refresh_token: String,
     }
@@ -128,6 +150,7 @@ wire_frames! {
     0xc3 ConversationChanged { conversation: u64, change: u8 }
     0xc4 CaughtUp { request: u32, cursor: Cursor }
     0xc5 TooFar { request: u32, cursor: Cursor }
+    0xd0 OwnChanged { kind: u8, id: u64 }
 }
 
 fn read<T>(payload: &[u8]) -> Result<T, String>

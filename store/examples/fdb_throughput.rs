@@ -111,6 +111,7 @@ impl Source {
             members: &[UserId(self.conversation.0), UserId(!self.conversation.0)],
             touch_activity: false,
             inbox_epoch: 1,
+            withheld: false,
             group: None,
         })
     }

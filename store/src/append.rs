@@ -43,6 +43,8 @@ pub struct Append<'a> {
     pub touch_activity: bool,
     /// See [`crate::Store::inbox_epoch`].
     pub inbox_epoch: u32,
+    /// The other member has the sender blocked: nobody but the sender will see the entries.
+    pub withheld: bool,
     /// What the entry changes, if it is a change of a group: then it is the only one.
     pub group: Option<&'a GroupWrites>,
 }
@@ -85,7 +87,7 @@ pub fn plan(append: &Append<'_>) -> Plan {
     let mut last = append.first_seq;
     for (seq, entry) in (append.first_seq..).zip(append.entries) {
         debug_assert_eq!(entry.seq, seq, "entries are dense from first_seq");
-        ops.push(message(conversation, seq, entry, &mut buffer));
+        ops.push(message(conversation, seq, (entry, append.withheld), &mut buffer));
         let hash =
             append.group.map_or_else(|| content_hash(entry.kind, &entry.body), |group| group.hash);
         ops.push(dedupe(conversation, seq, (entry, hash), &mut buffer));
@@ -125,13 +127,18 @@ pub fn content_hash(kind: EntryKind, body: &[u8]) -> u64 {
     xxh3_64_with_seed(body, u64::from(kind.code()))
 }
 
-fn message(conversation: ConversationId, seq: u64, entry: &Entry, buffer: &mut Pieces) -> Op {
+fn message(
+    conversation: ConversationId,
+    seq: u64,
+    (entry, withheld): (&Entry, bool),
+    buffer: &mut Pieces,
+) -> Op {
     let row = MessageRow {
         sender: entry.sender,
         device: entry.device,
         time_ms: entry.time_ms,
         client_msg_id: entry.client_msg_id,
-        kind: entry.kind,
+        kind: rows::stored_kind(entry.kind, withheld),
         body: &entry.body,
     };
     Op::Set { key: buffer.key(&keys::message(conversation, seq)), value: buffer.value(&row) }

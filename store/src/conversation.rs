@@ -8,12 +8,13 @@ use crate::error::StoreError;
 use crate::group::{self, GroupFacts, first_visible};
 use crate::plan::Version;
 use crate::rows::{self, ActivityRow, ConversationRow, HeadRow, MemberRow, MessageRow};
+use crate::shade::Shade;
 use crate::store::{Store, get_many};
-use crate::{keys, keys::own};
+use crate::{keys, keys::own, own};
 use bytes::Bytes;
 use rookery_protocol::types::{ConversationInfo, Member};
 use rookery_protocol::{ConversationId, ConversationKind, Entry, MarkKind, UserId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most members of a conversation whose members get inbox pointers.
 pub const FAN_OUT_LIMIT: usize = rookery_protocol::limits::MAX_GROUP_MEMBERS;
@@ -52,6 +53,10 @@ pub struct Loaded {
     pub members: Vec<MemberState>,
     /// The inbox log that pointers of an append go to.
     pub inbox_epoch: u32,
+    /// What blocks hide, of each member of a one-to-one conversation of whom there is something.
+    pub shades: Vec<(UserId, Shade)>,
+    /// Members whose read marks are their own, and who are told of nobody's.
+    pub secretive: BTreeSet<UserId>,
     /// The snapshot all of this comes from.
     pub version: Version,
     /// What it is beside this, if it is a group.
@@ -73,6 +78,8 @@ impl Loaded {
             active_written_ms: 0,
             members: Vec::new(),
             inbox_epoch,
+            shades: Vec::new(),
+            secretive: BTreeSet::new(),
             version,
             group: None,
             exists: false,
@@ -133,6 +140,7 @@ impl<E: Engine> Store<E> {
         {
             active_written_ms = rows::decode::<ActivityRow>(&value)?.time_ms;
         }
+        let (shades, secretive) = hidden(&view, &facts).await?;
         Ok(Some(Loaded {
             conversation,
             kind: facts.kind,
@@ -142,6 +150,8 @@ impl<E: Engine> Store<E> {
             active_written_ms,
             members: facts.members,
             inbox_epoch: self.inbox_epoch().await?,
+            shades,
+            secretive,
             version: view.version(),
             group,
             exists: true,
@@ -167,6 +177,19 @@ impl<E: Engine> Store<E> {
         described.into_iter().next().ok_or_else(|| without_description(conversation).into())
     }
 
+    /// The members whose read marks are their own, and who are told of nobody's, as
+    /// [`Loaded::secretive`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn secretive(
+        &self,
+        members: &[UserId],
+        direct: bool,
+    ) -> Result<BTreeSet<UserId>, ReadError> {
+        own::secretive(&self.latest().await?, members, direct).await
+    }
+
     /// The members of a conversation of `me`, with their marks.
     ///
     /// # Errors
@@ -182,7 +205,8 @@ impl<E: Engine> Store<E> {
             return Err(StoreError::NotAMember);
         }
         let facts = one(&view, conversation).await?;
-        let facts = facts.ok_or_else(|| without_description(conversation))?;
+        let mut facts = facts.ok_or_else(|| without_description(conversation))?;
+        hide(&view, me, &mut facts).await?;
         if !(facts.floor_of(me)..=facts.head.seq).contains(&seq) {
             return Err(StoreError::BadArgument("a seq outside of the log"));
         }
@@ -314,14 +338,60 @@ fn decode_mark(row: Option<&[u8]>) -> Result<u64, ReadError> {
     row.map_or(Ok(0), |value| rows::decode_rising(value, "mark"))
 }
 
+/// What is hidden in a conversation: by blocks, and by settings.
+async fn hidden(
+    view: &impl View,
+    facts: &Facts,
+) -> Result<(Vec<(UserId, Shade)>, BTreeSet<UserId>), ReadError> {
+    let members: Vec<UserId> = facts.members.iter().map(|member| member.user).collect();
+    let direct = facts.kind == ConversationKind::Direct;
+    let secretive = own::secretive(view, &members, direct).await?;
+    if !direct {
+        return Ok((Vec::new(), secretive));
+    }
+    let key = |user: &UserId| own(keys::shade(facts.conversation, *user));
+    let wanted: Vec<Bytes> = members.iter().map(key).collect();
+    let rows = get_many(view, &wanted).await?;
+    let mut shades = Vec::new();
+    for (user, row) in members.into_iter().zip(rows) {
+        if row.is_some() {
+            shades.push((user, Shade::decode(row.as_ref())?));
+        }
+    }
+    Ok((shades, secretive))
+}
+
+/// Takes out what `me` may not see.
+async fn hide(view: &impl View, me: UserId, facts: &mut Facts) -> Result<(), ReadError> {
+    let (shades, secretive) = hidden(view, facts).await?;
+    let shade = |user: UserId| {
+        let found = shades.iter().find(|(whose, _)| *whose == user);
+        found.map_or(Shade::NONE, |(_, shade)| *shade)
+    };
+    facts.head.seq = shade(me).shown_head(facts.head.seq);
+    let (head, no_read) = (facts.head.seq, secretive.contains(&me));
+    for member in facts.members.iter_mut().filter(|member| member.user != me) {
+        let theirs = shade(member.user);
+        member.delivered = theirs.shown_mark(MarkKind::Delivered, member.delivered).min(head);
+        member.read = theirs.shown_mark(MarkKind::Read, member.read).min(head);
+        if no_read || secretive.contains(&member.user) {
+            member.read = 0;
+        }
+    }
+    Ok(())
+}
+
 /// Conversations as `me`, a member, sees them, in the order given.
 pub(crate) async fn infos(
     view: &impl View,
     me: UserId,
-    all: Vec<Facts>,
+    mut all: Vec<Facts>,
 ) -> Result<Vec<ConversationInfo>, ReadError> {
+    for facts in &mut all {
+        hide(view, me, facts).await?;
+    }
     let names = names_of(view, &all).await?;
-    let last = last_entries(view, &all).await?;
+    let last = last_entries(view, me, &all).await?;
     let info = |(facts, last): (Facts, Option<Entry>)| ConversationInfo {
         conversation: facts.conversation,
         kind: facts.kind,
@@ -329,7 +399,8 @@ pub(crate) async fn infos(
         head: facts.head.seq,
         floor: facts.floor_of(me),
         title: facts.title,
-        active_ms: facts.head.time_ms,
+        // Of the newest entry that is seen: what a block hides is no activity either.
+        active_ms: last.as_ref().map_or(facts.head.time_ms, |last| last.time_ms),
         last,
     };
     Ok(all.into_iter().zip(last).map(info).collect())
@@ -355,7 +426,11 @@ async fn names_of(view: &impl View, all: &[Facts]) -> Result<BTreeMap<UserId, St
 }
 
 /// The newest entry of each; `None` while empty, or when everything was trimmed.
-async fn last_entries(view: &impl View, all: &[Facts]) -> Result<Vec<Option<Entry>>, ReadError> {
+async fn last_entries(
+    view: &impl View,
+    me: UserId,
+    all: &[Facts],
+) -> Result<Vec<Option<Entry>>, ReadError> {
     let key = |facts: &Facts| own(keys::message(facts.conversation, facts.head.seq));
     let wanted: Vec<Bytes> = all.iter().map(key).collect();
     let values = get_many(view, &wanted).await?;
@@ -363,7 +438,7 @@ async fn last_entries(view: &impl View, all: &[Facts]) -> Result<Vec<Option<Entr
     for (facts, value) in all.iter().zip(values) {
         let seq = facts.head.seq;
         last.push(match value {
-            Some(value) => Some(rows::decode::<MessageRow<'_>>(&value)?.entry(seq)),
+            Some(value) => Some(rows::decode::<MessageRow<'_>>(&value)?.entry_for(seq, me)),
             None if seq < facts.floor => None,
             None => return Err(crate::history::missing(facts.conversation, seq)),
         });

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! shut out   nobody logs in any more (an operator's doing, or the first step of a deletion)
-//! erased     what the user wrote, then devices and tokens, inbox, profile, names; at last the
-//!            account's own row, of which only the id stays
+//! erased     what the user wrote, then devices and tokens, inbox, lists of people, profile, names;
+//!            at last the account's own row, of which only the id stays
 //! ```
 //!
 //! A group goes on without the user: if nobody else owns it, the oldest admin does from then on, or
@@ -165,6 +165,7 @@ impl<E: Engine> Store<E> {
         }
         for conversation in self.conversations_of(user).await? {
             self.erase_messages(user, conversation).await?;
+            self.erase_comments(user, conversation).await?;
             self.leave_group(user, conversation, now_ms).await?;
         }
         self.erase_rows(user).await?;
@@ -225,6 +226,7 @@ impl<E: Engine> Store<E> {
                 members: &members,
                 touch_activity: true,
                 inbox_epoch: loaded.inbox_epoch,
+                withheld: false,
                 group: Some(&writes),
             });
             if attempts.settle(self.commit(plan).await)?.is_some() {
@@ -282,17 +284,21 @@ impl<E: Engine> Store<E> {
             of_user(&cursors),
             of_user(family.get(..9).unwrap_or(&family)),
             of_user(inbox_of_user),
+            of_user(&keys::contacts(user)),
+            of_user(&keys::blocks(user)),
+            of_user(&keys::own_states(user)),
             of_user(&formers),
         ];
         let mut ops: Vec<Op> =
             ranges.into_iter().map(|(from, to)| Op::ClearRange { from, to }).collect();
-        let own_rows = [
+        let single = [
             keys::inbox_floor(user),
             keys::last_seen(user),
             keys::profile(user),
+            keys::privacy(user),
             keys::settings(user),
         ];
-        for key in own_rows {
+        for key in single {
             ops.push(Op::Clear { key: own(key) });
         }
         let mut attempts = Attempts::new();

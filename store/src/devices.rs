@@ -8,15 +8,16 @@ use crate::plan::{Guard, Op, Plan};
 use crate::refresh;
 use crate::revocations;
 use crate::rows::{self, DeviceValue};
-use crate::store::Store;
+use crate::store::{Store, get_many};
 use bytes::Bytes;
+pub use rookery_protocol::limits::MAX_DEVICE_NAME_BYTES;
+use rookery_protocol::people::DeviceInfo;
 use rookery_protocol::{DeviceId, UserId};
-
-/// Most bytes of a device's name.
-pub const MAX_DEVICE_NAME_BYTES: usize = 128;
 
 /// Rows read at once.
 const CHUNK: usize = 256;
+/// Most devices of a page with what is known beside them.
+const MAX_PAGE: usize = 100;
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +159,105 @@ impl<E: Engine> Store<E> {
             match rows.last() {
                 Some((last, _)) if rows.len() == CHUNK => from = keys::successor(last),
                 _ => return Ok((found, None)),
+            }
+        }
+    }
+
+    /// As [`Store::devices`], with when each last came for news (to the hour): at most 100.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub async fn devices_seen(
+        &self,
+        user: UserId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Result<(Vec<DeviceInfo>, Option<DeviceId>), StoreError> {
+        let (devices, next) = self.devices(user, after, limit.clamp(1, MAX_PAGE)).await?;
+        let seen = self.seen(user, devices.iter().map(|device| device.device)).await?;
+        let info = |(row, seen_ms): (DeviceRow, u64)| DeviceInfo {
+            device: row.device,
+            name: row.name,
+            created_ms: row.created_ms,
+            seen_ms,
+        };
+        Ok((devices.into_iter().zip(seen).map(info).collect(), next))
+    }
+
+    /// The devices of a user to do without so that at most `most` are left: those not seen for longest.
+    /// `new` is not among them.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn surplus_devices(
+        &self,
+        user: UserId,
+        new: DeviceId,
+        most: usize,
+    ) -> Result<Vec<DeviceId>, ReadError> {
+        let (devices, _) = self.devices(user, None, usize::MAX).await?;
+        let surplus = devices.len().saturating_sub(most.max(1));
+        if surplus == 0 {
+            return Ok(Vec::new());
+        }
+        let seen = self.seen(user, devices.iter().map(|device| device.device)).await?;
+        let seen = devices.iter().zip(seen);
+        let mut seen: Vec<(u64, DeviceId)> = seen
+            .filter(|(device, _)| device.device != new)
+            .map(|(device, seen_ms)| (seen_ms.max(device.created_ms), device.device))
+            .collect();
+        seen.sort_unstable();
+        Ok(seen.into_iter().take(surplus).map(|(_, device)| device).collect())
+    }
+
+    /// When devices last came for news, Unix milliseconds; 0: never.
+    async fn seen(
+        &self,
+        user: UserId,
+        devices: impl Iterator<Item = DeviceId>,
+    ) -> Result<Vec<u64>, ReadError> {
+        let wanted: Vec<Bytes> =
+            devices.map(|device| own(keys::device_cursor(user, device))).collect();
+        let rows = get_many(&self.latest().await?, &wanted).await?;
+        let seen_ms = |row: Option<Bytes>| match row {
+            Some(value) => Ok(rows::decode_device_cursor(&value)?.2),
+            None => Ok(0),
+        };
+        rows.into_iter().map(seen_ms).collect()
+    }
+
+    /// Gives a device another name.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUser`] when there is no such device or it was revoked,
+    /// [`StoreError::BadArgument`] when the name is over its limit, and those of any commit.
+    pub async fn name_device(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        if name.len() > MAX_DEVICE_NAME_BYTES {
+            return Err(StoreError::BadArgument("the length of a device's name"));
+        }
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.begin()?;
+            let [row] = attempts.read(self.known([own(keys::device(user, device))]).await)?;
+            let Some(value) = row.known.clone() else {
+                return Err(attempts.or_in_doubt(StoreError::UnknownUser));
+            };
+            let held = attempts.read(rows::decode::<DeviceValue<'_>>(&value))?;
+            if held.revoked {
+                return Err(attempts.or_in_doubt(StoreError::UnknownUser));
+            }
+            if held.name == name {
+                return Ok(());
+            }
+            let value = rows::encode(&DeviceValue { name, ..held });
+            let ops = vec![Op::Set { key: row.key.clone(), value }];
+            if attempts.settle(self.commit(Plan { guards: vec![row], ops }).await)?.is_some() {
+                return Ok(());
             }
         }
     }

@@ -21,6 +21,8 @@ pub enum StoreError {
     UnknownUser,
     /// An argument is outside of what a row may hold: nothing was written, and it never will be.
     BadArgument(&'static str),
+    /// A list of the user's holds as much as it may; which one. Nothing was written.
+    Full(&'static str),
     /// The engine has no room, or others kept changing the same rows: nothing was written; retry.
     Busy,
     /// The outcome is unknown, even after reading again: it may have happened, or still happen.
@@ -37,6 +39,7 @@ impl fmt::Display for StoreError {
             Self::IdTaken => f.write_str("the id chosen for a new row is in use"),
             Self::UnknownUser => f.write_str("there is no such user or device"),
             Self::BadArgument(what) => write!(f, "bad argument: {what}"),
+            Self::Full(what) => write!(f, "as many {what} as there may be"),
             Self::Busy => f.write_str("the store is busy; nothing was written"),
             Self::Unresolved => f.write_str("the outcome of the commit is unknown"),
         }

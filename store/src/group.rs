@@ -69,8 +69,6 @@ pub struct GroupWrites {
     pub facts: Option<GroupFacts>,
     /// The link changes too.
     pub link: bool,
-    /// The group is made by this.
-    pub created: bool,
     /// Members it makes.
     pub joined: Vec<Seat>,
     /// Members whose role it changes.

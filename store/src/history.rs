@@ -11,6 +11,7 @@ use crate::group::{first_visible, shows_all};
 use crate::keys::{self, own};
 use crate::plan::{Op, Plan};
 use crate::rows::{self, HeadRow, MemberRow, MessageRow};
+use crate::shade::Shade;
 use crate::store::{Store, get_all};
 use rookery_protocol::limits::{MAX_HISTORY_ENTRIES, MAX_PAGE_BYTES};
 use rookery_protocol::{ConversationId, Direction, Entry, UserId};
@@ -44,6 +45,8 @@ struct Span {
     newest_first: bool,
     max_entries: usize,
     max_bytes: usize,
+    /// As whom they are seen; nobody: as their senders see them.
+    reader: Option<UserId>,
 }
 
 /// What was read of a span, in its direction: dense up to the gap, if one was met.
@@ -75,13 +78,14 @@ impl<E: Engine> Store<E> {
             own(keys::head(conversation)),
             own(keys::floor(conversation)),
             own(keys::group(conversation)),
+            own(keys::shade(conversation, me)),
         ];
-        let [member, head, floor, group] = get_all(&view, wanted).await?;
+        let [member, head, floor, group, shade] = get_all(&view, wanted).await?;
         let Some(member) = member else { return Err(StoreError::NotAMember) };
         let joined_seq = rows::decode::<MemberRow>(&member)?.joined_seq;
         let visible = first_visible(joined_seq, shows_all(group.as_deref())?);
         let head = head.ok_or_else(|| without_head(conversation))?;
-        let head = rows::decode::<HeadRow>(&head)?.seq;
+        let head = Shade::decode(shade.as_ref())?.shown_head(rows::decode::<HeadRow>(&head)?.seq);
         let floor = decode_floor(floor.as_deref())?.max(visible);
         let (first, last, newest_first) = match (direction, anchor) {
             (Direction::Before, 0) => (floor, head, true),
@@ -91,7 +95,8 @@ impl<E: Engine> Store<E> {
         };
         let max_entries = usize::from(limit.clamp(1, MAX_HISTORY_ENTRIES));
         let max_bytes = MAX_PAGE_BYTES;
-        let span = Span { conversation, first, last, newest_first, max_entries, max_bytes };
+        let reader = Some(me);
+        let span = Span { conversation, first, last, newest_first, max_entries, max_bytes, reader };
         let Run { mut entries, gap } = read(&view, &span).await?;
         if let Some(seq) = gap {
             return Err(missing(conversation, seq).into());
@@ -120,6 +125,30 @@ impl<E: Engine> Store<E> {
         to: u64,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, ReadError> {
+        self.run_of(None, conversation, (from, to), max_bytes).await
+    }
+
+    /// As [`Store::entries`], as `me` sees them.
+    ///
+    /// # Errors
+    /// As of [`Store::entries`].
+    pub async fn entries_for(
+        &self,
+        me: UserId,
+        conversation: ConversationId,
+        (from, to): (u64, u64),
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
+        self.run_of(Some(me), conversation, (from, to), max_bytes).await
+    }
+
+    async fn run_of(
+        &self,
+        reader: Option<UserId>,
+        conversation: ConversationId,
+        (from, to): (u64, u64),
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
         let view = self.latest().await?;
         let mut span = Span {
             conversation,
@@ -128,6 +157,7 @@ impl<E: Engine> Store<E> {
             newest_first: false,
             max_entries: usize::MAX,
             max_bytes,
+            reader,
         };
         let run = read(&view, &span).await?;
         // Nearly always there is no gap, and head and floor need not be read.
@@ -192,7 +222,7 @@ async fn read(view: &impl View, span: &Span) -> Result<Run, ReadError> {
                 break;
             }
             let expected = if span.newest_first { last } else { first };
-            let Some(entry) = entry_at(expected, rows.next())? else {
+            let Some(entry) = entry_at(expected, rows.next(), span.reader)? else {
                 run.gap = Some(expected);
                 return Ok(run);
             };
@@ -212,10 +242,18 @@ async fn read(view: &impl View, span: &Span) -> Result<Run, ReadError> {
 }
 
 /// The entry of a row if it is the one expected; `None` at a gap.
-fn entry_at(expected: u64, row: Option<Row>) -> Result<Option<Entry>, ReadError> {
+fn entry_at(
+    expected: u64,
+    row: Option<Row>,
+    reader: Option<UserId>,
+) -> Result<Option<Entry>, ReadError> {
     let Some((key, value)) = row else { return Ok(None) };
     if keys::last_id(&key, "message")? != expected {
         return Ok(None);
     }
-    Ok(Some(rows::decode::<MessageRow<'_>>(&value)?.entry(expected)))
+    let row = rows::decode::<MessageRow<'_>>(&value)?;
+    Ok(Some(match reader {
+        Some(me) => row.entry_for(expected, me),
+        None => row.entry(expected),
+    }))
 }

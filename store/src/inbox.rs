@@ -10,7 +10,7 @@ use crate::plan::{Op, Plan, Stamp, Version};
 use crate::rows::{self, InstallationRow, PointerRow};
 use crate::store::{self, Store};
 use bytes::Bytes;
-use rookery_protocol::{ConversationId, Cursor, UserId};
+use rookery_protocol::{ConversationId, Cursor, OwnKind, UserId};
 
 /// Most pointers of one page, whatever the caller asks for.
 pub const MAX_INBOX_PAGE: usize = 1000;
@@ -22,7 +22,12 @@ pub enum PointerKind {
     Messages,
     /// The user is a member of the conversation now.
     Created,
+    /// Something of the user's own changed; the row's conversation is the id of what did.
+    Own(OwnKind),
 }
+
+/// Codes of [`PointerKind::Own`] begin after this.
+const OWN: u8 = 16;
 
 impl PointerKind {
     /// The byte in the row.
@@ -31,6 +36,7 @@ impl PointerKind {
         match self {
             Self::Messages => 1,
             Self::Created => 2,
+            Self::Own(kind) => OWN.saturating_add(kind.code()),
         }
     }
 
@@ -38,6 +44,7 @@ impl PointerKind {
         match code {
             1 => Ok(Self::Messages),
             2 => Ok(Self::Created),
+            17..=19 => Ok(Self::Own(OwnKind::from_code(code - OWN))),
             other => Err(rows::damaged(
                 "inbox pointer",
                 &format!("kind {other}: perhaps from a newer version of the software"),
@@ -191,6 +198,13 @@ pub(crate) fn trim_plan(user: UserId, epoch: u32, from: Stamp, below: Stamp) -> 
         },
     ];
     Plan { guards: Vec::new(), ops }
+}
+
+/// Tells a user's devices that something of the user's own changed.
+pub(crate) fn own_pointer(user: UserId, epoch: u32, kind: OwnKind, id: u64) -> Op {
+    let kind = PointerKind::Own(kind).code();
+    let row = PointerRow { kind, conversation: ConversationId(id), first: 0, last: 0 };
+    Op::SetStampedKey { prefix: keys::own(keys::inbox(user, epoch)), value: rows::encode(&row) }
 }
 
 fn pointer((key, value): &(Bytes, Bytes)) -> Result<Pointer, ReadError> {

@@ -37,6 +37,12 @@
 //! T    user                                       9  settings of the user's clients: name, value
 //! O    sha-256 of a foreign issuer and subject    33  user
 //! G    sha-256 of an invitation's code           33  expiry, uses left, creation
+//! B    user other-user                           17  the other one is blocked: since when
+//! C    user other-user                           17  the other one is a contact: since when
+//! D    user conversation                         17  muted, archived, marked unread
+//! P    conversation user                         17  what the user's block hides in it
+//! Q    conversation seq reporter                 25  report: sender, reason, comment, time
+//! V    user                                       9  privacy: who sees presence, last seen, marks
 //! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
 //! K                                               1  the installation's secret, its first signing seed
@@ -51,10 +57,18 @@
 //! like their meaning. A tag is never used again for something else.
 
 use crate::audit::AuditPlace;
+#[path = "keys_own.rs"]
+mod own_rows;
+
 use crate::engine::ReadError;
 use crate::plan::{STAMP_BYTES, Stamp};
 use crate::slot::Slot;
 use bytes::{BufMut, Bytes, BytesMut};
+pub(crate) use own_rows::report_ids;
+pub use own_rows::{
+    REPORTS, block, blocks, contact, contacts, own_state, own_states, privacy, report, reports_of,
+    shade,
+};
 use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, MarkKind, UserId};
 
 /// Bytes of a message's key.

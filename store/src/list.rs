@@ -88,8 +88,10 @@ async fn best_places(
         let rows = view.range(&from, &end, CHUNK, false).await?;
         for (key, value) in &rows {
             let conversation = ConversationId(keys::last_id(key, "activity")?);
-            let place = (Reverse(rows::decode::<ActivityRow>(value)?.time_ms), conversation);
-            if after.is_none_or(|after| place > after) {
+            let time_ms = rows::decode::<ActivityRow>(value)?.time_ms;
+            let place = (Reverse(time_ms), conversation);
+            // Time 0: somebody who is blocked opened it, and it is not shown.
+            if time_ms > 0 && after.is_none_or(|after| place > after) {
                 best.push(place);
                 if best.len() > count {
                     best.pop();

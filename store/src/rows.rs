@@ -143,6 +143,18 @@ rows! {
     ExternalRow = "external identity" { user: UserId }
     /// `G`: an invitation to sign up.
     InvitationRow = "invitation" { expires_ms: u64, uses_left: u32, created_ms: u64 }
+    /// `B`: whom a user has blocked.
+    BlockRow = "block" { since_ms: u64 }
+    /// `C`: a contact.
+    ContactRow = "contact" { since_ms: u64 }
+    /// `D`: how a user sees a conversation.
+    OwnStateRow = "own state" { muted_until_ms: u64, archived: bool, unread: bool }
+    /// `P`: what a member's block hides.
+    ShadeRow = "shade" { head: u64, until: u64, delivered: u64, read: u64 }
+    /// `Q`: an entry that somebody reported.
+    ReportRow<'a> = "report" { sender: UserId, reason: u8, comment: &'a str, time_ms: u64 }
+    /// `V`: who sees what of a user.
+    PrivacyRow = "privacy" { presence: u8, last_seen: u8, receipts: u8 }
     /// `r`: how long a conversation keeps its messages.
     RetentionRow = "retention" { keep_ms: u64 }
     /// `e`: what a group is beside its description. The bits of `flags` are `group`'s.
@@ -308,8 +320,17 @@ pub(crate) fn decode_device_cursor(value: &[u8]) -> Result<(u32, Stamp, u64), Re
     Ok((epoch, stamp, u64::from_be_bytes(*seen_ms)))
 }
 
+/// Set in the stored kind of an entry that its sender alone sees: the other member had the sender
+/// blocked.
+const WITHHELD: u8 = 0x80;
+
+/// The kind as it is stored.
+pub(crate) fn stored_kind(kind: EntryKind, withheld: bool) -> EntryKind {
+    if withheld { EntryKind::from_code(kind.code() | WITHHELD) } else { kind }
+}
+
 impl MessageRow<'_> {
-    /// The entry at `seq`.
+    /// The entry at `seq`, as its sender sees it.
     pub(crate) fn entry(&self, seq: u64) -> Entry {
         Entry {
             seq,
@@ -317,9 +338,34 @@ impl MessageRow<'_> {
             device: self.device,
             time_ms: self.time_ms,
             client_msg_id: self.client_msg_id,
-            kind: self.kind,
+            kind: self.sent_kind(),
             body: self.body.to_vec(),
         }
+    }
+
+    /// The entry at `seq`, as `me` sees it.
+    pub(crate) fn entry_for(&self, seq: u64, me: UserId) -> Entry {
+        if !self.is_withheld() || self.sender == me {
+            return self.entry(seq);
+        }
+        Entry {
+            seq,
+            sender: self.sender,
+            device: DeviceId(0),
+            time_ms: self.time_ms,
+            client_msg_id: ClientMsgId([0; 16]),
+            kind: EntryKind::Withheld,
+            body: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.kind.code() & WITHHELD != 0
+    }
+
+    /// The kind the sender chose.
+    pub(crate) fn sent_kind(&self) -> EntryKind {
+        EntryKind::from_code(self.kind.code() & !WITHHELD)
     }
 }
 

@@ -113,6 +113,31 @@ fn assert_bytes(golden: impl IntoIterator<Item = (Bytes, String)>) {
 }
 
 #[test]
+fn the_rows_of_users_own_things_have_exactly_these_bytes() {
+    let golden = [
+        (encode(&BlockRow { since_ms: 300 }), "01 fb2c01".into()),
+        (encode(&ContactRow { since_ms: 7 }), "01 07".into()),
+        // version, muted until, archived, marked unread
+        (
+            encode(&OwnStateRow { muted_until_ms: 300, archived: true, unread: false }),
+            "01 fb2c01 01 00".into(),
+        ),
+        // version, head, until, delivered, read
+        (
+            encode(&ShadeRow { head: 5, until: u64::MAX, delivered: 4, read: 3 }),
+            "01 05 fdffffffffffffffff 04 03".into(),
+        ),
+        // version, sender, reason, comment, time
+        (
+            encode(&ReportRow { sender: USER, reason: 1, comment: "ad", time_ms: 9 }),
+            "01 0a 01 026164 09".into(),
+        ),
+        (encode(&PrivacyRow { presence: 1, last_seen: 2, receipts: 3 }), "01 01 02 03".into()),
+    ];
+    assert_bytes(golden);
+}
+
+#[test]
 fn values_that_are_compared_as_bytes_are_big_endian() {
     let golden = [
         (Bytes::copy_from_slice(&encode_rising(258)), "01 0000000000000102".into()),

@@ -218,6 +218,7 @@ fn appending(fence: &Fence, entries: &[Entry]) -> rookery_store::Plan {
         members: &MEMBERS,
         touch_activity: false,
         inbox_epoch: 1,
+        withheld: false,
         group: None,
     })
 }

@@ -1,7 +1,8 @@
-//! What follows from a new view: who has to hear of it. Pure.
+//! What follows from a new view, and from hints that were lost: who has to hear of it. Pure.
 
 use super::{NodeId, SlotSet, View};
 use crate::link::NodeKey;
+use crate::message::SessionMsg;
 use crate::plant::{self, Bug};
 use std::sync::Arc;
 
@@ -35,6 +36,17 @@ impl Change {
         let moved = if plant::is(Bug::MoveNotTold) { SlotSet::default() } else { moved };
         Self { peers: then != now, placed, gone, moved: Arc::new(moved) }
     }
+}
+
+/// What every session of a node is told when hints from another node were lost: to read its inbox, and
+/// to ask again after users whose hubs are there, who may have come or gone unheard.
+#[must_use]
+pub fn after_lost_hints(view: &View, from: NodeKey) -> Vec<SessionMsg> {
+    let mut told = vec![SessionMsg::HintsLost];
+    if !plant::is(Bug::WatchesNotRenewed) {
+        told.push(SessionMsg::HubsMoved(Arc::new(view.slots(from))));
+    }
+    told
 }
 
 fn keys(view: &View) -> Vec<NodeKey> {

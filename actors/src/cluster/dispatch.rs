@@ -3,7 +3,8 @@
 //!
 //! Safety: a message is forwarded at most once, so two nodes that take each other for the receiver's
 //! node never pass it to and fro. Liveness: a send, a mark, a registration and a watch that nobody
-//! takes are answered; everything else is a hint that the store repairs.
+//! takes are answered; what a conversation left undone stays at its node until somebody takes it;
+//! everything else is a hint that the store repairs.
 
 use super::{NodeId, Route, SlotSet, View};
 use crate::link::NodeKey;
@@ -135,6 +136,11 @@ impl Dispatch {
         code: ErrorCode,
         out: &mut impl Carrier,
     ) {
+        if let Envelope::Conversation(to, ConversationMsg::Unsettled(rest)) = envelope {
+            // It goes round again, at its own pace.
+            let rest = ConversationMsg::Unsettled(rest.clone());
+            return out.here(Envelope::Conversation(*to, rest));
+        }
         out.undeliverable(code);
         let Some((to, msg)) = answer(envelope, code) else { return };
         if to.node == NodeId(view.me.incarnation) {
@@ -149,7 +155,10 @@ impl Dispatch {
 /// refusal at once is better than an answer when the link is back.
 fn waits_for_an_answer(envelope: &Envelope) -> bool {
     let Envelope::Conversation(_, msg) = envelope else { return false };
-    matches!(msg, ConversationMsg::Send(_) | ConversationMsg::Mark { .. })
+    matches!(
+        msg,
+        ConversationMsg::Send(_) | ConversationMsg::Mark { .. } | ConversationMsg::Block { .. }
+    )
 }
 
 /// Who is told, and what, when nobody takes a message.
@@ -161,6 +170,9 @@ fn answer(envelope: &Envelope, code: ErrorCode) -> Option<(SessionRef, SessionMs
         }
         Envelope::Conversation(_, ConversationMsg::Mark { from, .. }) => {
             Some((*from, SessionMsg::Refused(code)))
+        }
+        Envelope::Conversation(_, ConversationMsg::Block { from, request, .. }) => {
+            Some((*from, SessionMsg::Answered { request: *request, refused: Some(code) }))
         }
         Envelope::Presence(user, PresenceMsg::Register { session, node, .. }) => {
             let session = SessionRef { user: *user, session: *session, node: *node };

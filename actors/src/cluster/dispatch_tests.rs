@@ -2,12 +2,13 @@
 
 use super::{Carrier, Dispatch};
 use crate::cluster::{Member, NodeId, View};
+use crate::conversation::Unsettled;
 use crate::link::NodeKey;
-use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
+use crate::message::{ConversationMsg, Envelope, PresenceMsg, SessionMsg, SessionRef};
 use crate::wire::Header;
 use bytes::Bytes;
-use rookery_protocol::{DeviceId, ErrorCode, SessionId, UserId};
-use rookery_store::{Lease, NodeState, slot_of_user};
+use rookery_protocol::{ConversationId, DeviceId, ErrorCode, MarkKind, SessionId, UserId};
+use rookery_store::{Lease, NodeState, slot_of, slot_of_user};
 
 #[derive(Default)]
 struct Hands {
@@ -115,6 +116,21 @@ fn what_a_link_refuses_is_confessed_and_given_back() {
     assert!(dispatch.is_empty());
     assert_eq!(hands.hints_lost, [member("b").key]);
     assert!(matches!(hands.here[..], [Envelope::Session(_, SessionMsg::HubsMoved(_))]));
+}
+
+#[test]
+fn what_a_conversation_left_undone_stays_here_when_nobody_can_take_it() {
+    let (view, _) = view(&["a", "b"], "b");
+    let far = |id: &ConversationId| view.owner(slot_of(*id)) == Some(member("b").key);
+    let id = (1..).map(ConversationId).find(far).unwrap();
+    let rest = Unsettled { doubt_after: Some(4), marks: vec![(UserId(1), MarkKind::Read, 4)] };
+    for full in [false, true] {
+        let (mut dispatch, mut hands) = (Dispatch::default(), Hands { full, ..Hands::default() });
+        let msg = ConversationMsg::Unsettled(rest.clone());
+        dispatch.add(&view, Envelope::Conversation(id, msg), &mut hands);
+        dispatch.flush(&view, &mut hands);
+        assert_eq!((hands.sent.len(), hands.here.len()), (usize::from(!full), usize::from(full)));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 use super::{Attempt, Load, Membership, Phase, Profile, Refused, Timing, View};
 use crate::link::NodeKey;
 use rookery_store::{Members, Outcome, Plan};
+use std::collections::BTreeSet;
 
 /// A node that joins waits this long for links to the members before it takes slots.
 const LINKS_PATIENCE_MS: u64 = 3_000;
@@ -102,6 +103,11 @@ impl Keeping {
             Wish::Drain => self.core.drain(),
             Wish::Leave => self.core.leave(),
         }
+    }
+
+    /// To which lives there are links; to be said before each look.
+    pub fn linked_to(&mut self, linked: BTreeSet<NodeKey>) {
+        self.core.linked_to(linked);
     }
 
     /// The store was read: the read started at `started_ms`, `now_ms` is now.

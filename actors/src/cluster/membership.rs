@@ -9,8 +9,10 @@
 //! - A node is declared dead only after its lease stood still for the suspicion time on the
 //!   observer's own monotonic clock, while the observer looked without a gap. Clocks of different
 //!   machines are never compared.
+//! - To a process that died, connections end at once, which they do for nobody who is only slow or
+//!   stands still: a node to which the observer has no link is borne for four fifths of that time.
 //! - A node stops serving before anybody can declare it dead: its own bound runs from the *start*
-//!   of its last successful renewal and is two thirds of the suspicion time; an observer's runs
+//!   of its last successful renewal and is two thirds of the shorter time; an observer's runs
 //!   from when it *saw* that renewal. Clocks may run half as fast again as each other.
 //! - A node that finds its lease ended, taken or gone is out for good in this life.
 //!
@@ -19,51 +21,21 @@
 //!   comes back with another incarnation.
 //! - When the store could not be reached by anybody, nobody is suspected for it: after a gap in
 //!   the looks all suspicion starts anew.
+//! - A node that reaches the store and none of its peers stays a member on purpose: who of them is cut
+//!   off, the store can't tell, and peers that vote each other out can leave nobody. What would have to
+//!   pass between them is refused at once, to be tried again, until the way is open.
 
+use super::timing::Timing;
 use super::view::{Member, View};
 use crate::link::NodeKey;
 use crate::plant::{self, Bug};
 use rookery_store::members::HeldLease;
 use rookery_store::{Lease, Members, NodeState, Outcome, Plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A dead node's lease is removed after this long.
 const FORGET_MS: u64 = 600_000;
-
-/// How often and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// A lease is renewed this often.
-    pub renew_ms: u64,
-    /// A lease that stands still for this long is ended. At least three renewals.
-    pub suspicion_ms: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { renew_ms: 1_000, suspicion_ms: 3_000 }
-    }
-}
-
-impl Timing {
-    /// Without a renewal for this long, a node stops serving.
-    #[must_use]
-    pub fn fence_ms(&self) -> u64 {
-        self.suspicion_ms * 2 / 3
-    }
-
-    /// How long to wait between two looks at the store.
-    #[must_use]
-    pub fn look_ms(&self) -> u64 {
-        (self.renew_ms / 2).max(1)
-    }
-
-    /// Looks that are further apart than this saw too little to suspect anybody.
-    fn gap_ms(&self) -> u64 {
-        self.suspicion_ms / 2
-    }
-}
 
 /// What a node says of itself for a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +164,8 @@ pub struct Membership {
     renewed_ms: Option<u64>,
     looked_ms: Option<u64>,
     seen: BTreeMap<u64, Seen>,
+    /// Lives to which there is a link.
+    linked: BTreeSet<NodeKey>,
 }
 
 impl Membership {
@@ -211,7 +185,13 @@ impl Membership {
             renewed_ms: None,
             looked_ms: None,
             seen: BTreeMap::new(),
+            linked: BTreeSet::new(),
         }
+    }
+
+    /// To whom there are links; to be said before each look.
+    pub fn linked_to(&mut self, linked: BTreeSet<NodeKey>) {
+        self.linked = linked;
     }
 
     /// This node, in this life.
@@ -456,7 +436,7 @@ impl Membership {
                 if still_ms >= FORGET_MS {
                     return Some((Attempt::Other, members.forget(*node)));
                 }
-            } else if still_ms >= self.timing.suspicion_ms / early {
+            } else if still_ms >= self.patience_ms(*node, lease) / early {
                 let dead = Lease { state: NodeState::Dead, ..lease.clone() };
                 let plan = if plant::is(Bug::EpochNotRaised) {
                     members.renew(*node, &dead)
@@ -467,6 +447,15 @@ impl Membership {
             }
         }
         None
+    }
+
+    /// For how long a lease may stand still.
+    fn patience_ms(&self, node: u64, lease: &Lease) -> u64 {
+        let life = NodeKey { node, incarnation: lease.incarnation };
+        match self.linked.contains(&life) {
+            true => self.timing.suspicion_ms,
+            false => self.timing.unlinked_ms(),
+        }
     }
 
     /// The own lease as it is to be written next.

@@ -103,17 +103,24 @@ fn a_node_waits_with_slots_until_it_is_ready() {
 
 #[test]
 fn a_lease_that_stands_still_is_ended_after_the_suspicion_time_and_not_before() {
-    let store = store();
-    let mut a = Node::active(&store, "a", 1);
-    let b = Node::active(&store, "b", 2);
-    for _ in 0..6 {
-        a.look(500);
-        assert!(a.view.node(crate::cluster::NodeId(2)).is_some());
+    let timing = Timing::default();
+    for (linked, looks) in [(true, timing.suspicion_ms / 100), (false, timing.unlinked_ms() / 100)]
+    {
+        let store = store();
+        let mut a = Node::active(&store, "a", 1);
+        let b = Node::active(&store, "b", 2);
+        a.core.linked_to(linked.then_some(b.core.me()).into_iter().collect());
+        for _ in 0..looks {
+            a.look(100);
+            assert!(a.view.node(crate::cluster::NodeId(2)).is_some(), "linked: {linked}");
+        }
+        a.look(100);
+        a.look(0);
+        assert_eq!(a.view.node(crate::cluster::NodeId(2)), None, "linked: {linked}");
+        let fence_ms = timing.fence_ms();
+        assert!(!b.core.is_serving(b.now_ms + fence_ms), "it fenced itself long before");
+        assert!(3 * fence_ms <= 2 * timing.unlinked_ms(), "though its clock is slow by a third");
     }
-    a.look(500);
-    a.look(0);
-    assert_eq!(a.view.node(crate::cluster::NodeId(2)), None);
-    assert!(!b.core.is_serving(b.now_ms + 2_000), "it fenced itself long before");
 }
 
 #[test]

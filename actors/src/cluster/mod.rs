@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! membership  leases and epochs in the store: joins, renewals, suspicion, drain, leave
+//! timing      how often, and how long is borne
 //! placement   key -> slot -> node, a function of the active members of an epoch
 //! view        what a node goes by between two looks at the store
 //! change      who has to hear of a new view
@@ -17,14 +18,16 @@ pub mod keeping;
 pub mod membership;
 pub mod placement;
 pub mod slots;
+pub mod timing;
 pub mod view;
 
 pub use change::Change;
 pub use dispatch::{Carrier, Dispatch};
 pub use keeping::{Keeping, Wish};
-pub use membership::{Attempt, Decision, Load, Membership, Phase, Profile, Refused, Timing};
+pub use membership::{Attempt, Decision, Load, Membership, Phase, Profile, Refused};
 pub use placement::Table;
 pub use slots::SlotSet;
+pub use timing::Timing;
 pub use view::{Member, Route, View};
 
 use std::fmt;

@@ -31,6 +31,8 @@ pub(super) struct InFlight {
     entries: Vec<Entry>,
     touched_activity: bool,
     change: Option<Box<Change>>,
+    /// Nobody but this sender is told of them.
+    alone: Option<UserId>,
 }
 
 /// What becomes of a group when the append is durable.
@@ -50,16 +52,21 @@ impl InFlight {
 impl Conversation {
     /// Starts the next append if none is in flight.
     pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Phase::Ready(ready) = &mut self.phase else { return };
-        while ready.in_flight.is_none() {
+        loop {
+            let Phase::Ready(ready) = &self.phase else { return };
+            if ready.in_flight.is_some() || self.change_people(now, out) {
+                return;
+            }
+            let Phase::Ready(ready) = &mut self.phase else { return };
             // A change may end a membership, and its marks: none may arrive after that.
             if ready.marks.is_writing() && self.queue.change_is_next() {
                 return;
             }
             let place = ready.place(now);
             let mut strangers = Vec::new();
-            let members = &ready.members;
-            let next = self.queue.next(place, |user| members.contains(&user), &mut strangers);
+            let (members, people) = (&ready.members, &ready.people);
+            let sides = (|user| members.contains(&user), |user| people.withholds(user));
+            let next = self.queue.next(place, sides, &mut strangers);
             for (session, id) in strangers {
                 answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
             }
@@ -89,12 +96,14 @@ impl Conversation {
                 }
                 if let Some(last) = in_flight.entries.last() {
                     ready.head_time_ms = last.time_ms;
-                    if in_flight.touched_activity {
-                        ready.active_written_ms = last.time_ms;
+                    match (in_flight.touched_activity, in_flight.alone) {
+                        (false, _) => {}
+                        (true, Some(_)) => ready.people.withheld_active_ms = last.time_ms,
+                        (true, None) => ready.active_written_ms = last.time_ms,
                     }
                 }
                 match in_flight.change {
-                    None => announce(&ready.members, &batch, out),
+                    None => announce(ready.told(in_flight.alone.as_ref()), &batch, out),
                     Some(change) => {
                         announce(&change.told, &batch, out);
                         ready.changed(*change);
@@ -116,14 +125,20 @@ impl Conversation {
             Outcome::Busy => {
                 self.fail_batch(&in_flight, ErrorCode::StoreUnavailable, out);
                 self.fail_queue(ErrorCode::StoreUnavailable, out);
+                self.refuse_wishes(ErrorCode::StoreUnavailable, out);
             }
-            Outcome::TooLarge => self.fail_batch(&in_flight, ErrorCode::Internal, out),
+            Outcome::TooLarge => {
+                self.fail_batch(&in_flight, ErrorCode::Internal, out);
+                self.refuse_wishes(ErrorCode::Internal, out);
+            }
             Outcome::Conflict => {
                 self.fail_batch(&in_flight, ErrorCode::Moved, out);
                 self.drop_fence(out);
                 self.give_up(ErrorCode::Moved, out);
             }
             Outcome::Unresolved => {
+                let before = ready.head;
+                self.doubt(before);
                 self.fail_batch(&in_flight, ErrorCode::OutcomeUnknown, out);
                 self.drop_fence(out);
                 self.give_up(ErrorCode::OutcomeUnknown, out);
@@ -163,23 +178,36 @@ impl Ready {
         entries: Vec<Entry>,
         out: &mut Vec<Effect>,
     ) {
-        let touch_activity = place.time_ms >= self.active_written_ms.saturating_add(ACTIVITY_MS);
+        let sender = entries.first().map(|entry| entry.sender);
+        let alone = sender.filter(|sender| self.people.withholds(*sender));
+        let written_ms = match alone {
+            Some(_) => self.people.withheld_active_ms,
+            None => self.active_written_ms,
+        };
+        let touch_activity = place.time_ms >= written_ms.saturating_add(ACTIVITY_MS);
         let plan = append::plan(&Append {
             conversation,
             fence: &self.fence,
             first_seq: place.first_seq,
             entries: &entries,
-            members: &self.members,
+            members: self.told(alone.as_ref()),
             touch_activity,
             inbox_epoch: self.inbox_epoch,
+            withheld: alone.is_some(),
             group: None,
         });
         if plant::is(Bug::AckBeforeCommit) {
             let batch = Arc::new(batch::encode(conversation, &entries, self.fence.version));
-            announce(&self.members, &batch, out);
+            announce(self.told(alone.as_ref()), &batch, out);
         }
-        self.in_flight = Some(InFlight { entries, touched_activity: touch_activity, change: None });
+        let in_flight = InFlight { entries, touched_activity: touch_activity, change: None, alone };
+        self.in_flight = Some(in_flight);
         out.push(Effect::Commit { token: super::TOKEN_APPEND, plan });
+    }
+
+    /// Who is told of entries: all members, or the one who is `alone` with them.
+    fn told<'a>(&'a self, alone: Option<&'a UserId>) -> &'a [UserId] {
+        alone.map_or(self.members.as_slice(), std::slice::from_ref)
     }
 
     /// Begins a change, if it may be made.
@@ -222,10 +250,12 @@ impl Ready {
             members: &told,
             touch_activity: true,
             inbox_epoch: self.inbox_epoch,
+            withheld: false,
             group: Some(&writes),
         });
         let change = Some(Box::new(Change { after, writes, told }));
-        self.in_flight = Some(InFlight { entries, touched_activity: true, change });
+        let in_flight = InFlight { entries, touched_activity: true, change, alone: None };
+        self.in_flight = Some(in_flight);
         out.push(Effect::Commit { token: super::TOKEN_APPEND, plan });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! How an activation of a conversation ends before its time: another node has its slot, its fence
 //! is stale, or an outcome is not known.
 
+use super::people::answer;
 use super::{Conversation, Phase, refused};
 use crate::effect::Effect;
 use crate::message::ConversationMsg;
@@ -17,6 +18,7 @@ impl Conversation {
                 ready.marks.forget();
             }
             self.fail_queue(ErrorCode::Moved, out);
+            self.refuse_wishes(ErrorCode::Moved, out);
         } else {
             self.give_up(ErrorCode::Moved, out);
         }
@@ -29,15 +31,25 @@ impl Conversation {
         }
     }
 
-    /// Refuses everything that waits and ends this activation.
+    /// Refuses everything that waits and ends this activation; what nobody waits for is left to the next.
     pub(super) fn give_up(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
         self.fail_queue(code, out);
+        self.refuse_wishes(code, out);
         for msg in std::mem::take(&mut self.early) {
-            if let ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } = msg {
-                refused(from, code, out);
-            }
+            refuse_early(msg, code, out);
         }
-        self.phase = Phase::Cold;
-        out.push(Effect::Stop);
+        self.keep_marks();
+        self.stop(out);
+    }
+}
+
+/// Refuses what came before the conversation was loaded.
+pub(super) fn refuse_early(msg: ConversationMsg, code: ErrorCode, out: &mut Vec<Effect>) {
+    match msg {
+        ConversationMsg::Mark { from, .. } | ConversationMsg::Typing { from, .. } => {
+            refused(from, code, out);
+        }
+        ConversationMsg::Block { from, request, .. } => answer(from, request, Some(code), out),
+        _ => {}
     }
 }

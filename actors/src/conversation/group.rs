@@ -166,7 +166,6 @@ impl Decision {
             facts.open_history = change.value == 1;
             facts.created_ms = wish.time_ms;
         });
-        self.writes.created = true;
         self.writes.guards.extend(self.after.absent.take());
         self.seat(&[wish.sender], ROLE_OWNER, wish.seq);
         self.join(&change.users, ROLE_MEMBER, wish.seq, facts)

@@ -190,7 +190,7 @@ fn who_makes_a_group_owns_it_and_it_is_made_only_once() {
     let create = change(GroupAction::Create, &[MEMBER], 1, "Lunch");
     let wish = Wish { sender: OWNER, change: &create, hash: 7, seq: 1, time_ms: 1_000 };
     let made = decide(&nothing, &wish, &ChangeFacts::default()).unwrap();
-    assert!(made.writes.created && made.writes.guards == [absent]);
+    assert_eq!(made.writes.guards, [absent]);
     let facts = made.writes.facts.unwrap();
     assert_eq!(
         (facts.title.as_str(), facts.open_history, facts.created_ms),

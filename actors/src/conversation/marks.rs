@@ -10,19 +10,19 @@ use rookery_store::{MarkUpdate, MemberState};
 use std::collections::BTreeMap;
 
 /// Stands for all members of a group.
-const EVERYBODY: UserId = UserId(0);
+pub(super) const EVERYBODY: UserId = UserId(0);
 
 /// Marks of one conversation.
 #[derive(Default)]
 pub(super) struct Marks {
     /// (delivered, read) as far as told by anybody, durable or not.
-    known: BTreeMap<UserId, (u64, u64)>,
+    pub(super) known: BTreeMap<UserId, (u64, u64)>,
     /// What is to be written; by user and the kind's code.
     dirty: BTreeMap<(UserId, u8), u64>,
     due_at: Option<u64>,
     writing: Vec<MarkUpdate>,
     /// (delivered, read) as far as they are durable.
-    durable: BTreeMap<UserId, (u64, u64)>,
+    pub(super) durable: BTreeMap<UserId, (u64, u64)>,
     /// (delivered, read) of everybody, as told.
     told: (u64, u64),
 }
@@ -78,6 +78,14 @@ impl Marks {
     pub(super) fn forget(&mut self) {
         self.dirty.clear();
         self.due_at = None;
+    }
+
+    /// What is not known to be durable.
+    pub(super) fn unwritten(&self) -> Vec<(UserId, MarkKind, u64)> {
+        let writing = self.writing.iter().map(|m| (m.user, m.kind, m.seq));
+        let dirty = self.dirty.iter();
+        let dirty = dirty.map(|((user, kind), seq)| (*user, MarkKind::from_code(*kind), *seq));
+        writing.chain(dirty).collect()
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -11,7 +11,8 @@
 //!   fence is dropped (the next take-over makes the plan in doubt harmless or visible) and the
 //!   actor stops. Senders hear `OutcomeUnknown` and retry; the dedupe row answers them.
 //!
-//! Liveness: every send is answered: by a batch, as a duplicate, or by an error.
+//! Liveness: every send is answered: by a batch, as a duplicate, or by an error. What an activation
+//! could not finish the next one does ([`unsettled`]).
 //!
 //! ```text
 //! Cold -> Fencing -> Loading -> Ready        any failure on the way: refuse what waits, stop
@@ -22,8 +23,13 @@ mod batch;
 mod ending;
 mod group;
 mod marks;
+mod people;
 mod queue;
+mod requests;
 mod state;
+mod unsettled;
+
+pub use unsettled::Unsettled;
 
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{
@@ -34,6 +40,7 @@ use crate::time::Now;
 use appending::InFlight;
 use group::Group;
 use marks::Marks;
+use people::People;
 use queue::{Admission, SendQueue};
 use rookery_protocol::{
     ClientMsgId, ConversationId, EntryKind, ErrorCode, GroupAction, GroupChange, MarkKind, UserId,
@@ -52,6 +59,8 @@ const MAX_EARLY: usize = 256;
 const TOKEN_LOAD: u64 = 0;
 const TOKEN_APPEND: u64 = 1;
 const TOKEN_MARKS: u64 = 2;
+const TOKEN_PEOPLE: u64 = 3;
+const TOKEN_SECRETIVE: u64 = 4;
 const TOKEN_FIRST_LOOKUP: u64 = 16;
 
 /// The state of one conversation's actor.
@@ -65,6 +74,8 @@ pub struct Conversation {
     flushing: bool,
     /// Another node has the slot.
     leaving: bool,
+    /// What earlier activations left undone.
+    unsettled: Unsettled,
 }
 
 enum Phase {
@@ -88,7 +99,10 @@ struct Ready {
     /// What it is beside this, if it is a group, or could become one.
     group: Option<Group>,
     marks: Marks,
+    people: People,
     in_flight: Option<InFlight>,
+    /// Members were told to look for what was there before.
+    told_to_look: bool,
 }
 
 impl Conversation {
@@ -104,6 +118,7 @@ impl Conversation {
             used_ms: 0,
             flushing: false,
             leaving: false,
+            unsettled: Unsettled::default(),
         }
     }
 
@@ -111,7 +126,9 @@ impl Conversation {
     pub fn handle(&mut self, now: Now, msg: ConversationMsg, out: &mut Vec<Effect>) {
         match msg {
             ConversationMsg::Send(send) => self.send(now, send, out),
-            ConversationMsg::Mark { .. } | ConversationMsg::Typing { .. } => {
+            ConversationMsg::Mark { .. }
+            | ConversationMsg::Typing { .. }
+            | ConversationMsg::Block { .. } => {
                 self.member_request(now, msg, out);
             }
             ConversationMsg::Fenced(fence) => self.fenced(fence, out),
@@ -125,13 +142,20 @@ impl Conversation {
                 let found = found.map(|facts| (facts.sent, Some(facts)));
                 self.looked_up(now, token, found, out);
             }
+            ConversationMsg::Answer(TOKEN_SECRETIVE, QueryResult::People(read)) => {
+                self.people_read(read, out);
+            }
             ConversationMsg::Answer(..) => {}
             ConversationMsg::Committed(TOKEN_APPEND, outcome) => self.appended(now, outcome, out),
+            ConversationMsg::Committed(TOKEN_PEOPLE, outcome) => {
+                self.people_changed(now, outcome, out);
+            }
             ConversationMsg::Committed(_, outcome) => self.marks_written(now, outcome, out),
             ConversationMsg::Wake => self.wake(now, out),
             ConversationMsg::Flush => self.flushing = true,
             ConversationMsg::HandOff => self.hand_off(out),
             ConversationMsg::NotHere => self.give_up(ErrorCode::Moved, out),
+            ConversationMsg::Unsettled(rest) => self.left_undone(now, rest, out),
             #[cfg(feature = "poison")]
             #[expect(clippy::panic, reason = "the poison is there to panic")]
             ConversationMsg::Poison => panic!("poisoned conversation"),
@@ -171,6 +195,9 @@ impl Conversation {
                 let later = change.is_some() || (send.retry && ready.group.is_some());
                 if !later && !ready.members.contains(&session.user) {
                     return answer(session, id, SendAnswer::Failed(ErrorCode::NotAMember), out);
+                }
+                if ready.people.blocks(session.user) {
+                    return answer(session, id, SendAnswer::Failed(ErrorCode::Blocking), out);
                 }
                 // Made before this activation loaded, or before what it has forgotten: another copy
                 // may be in already, whatever the client says.
@@ -228,6 +255,7 @@ impl Conversation {
             Ok((Some(known), _)) => {
                 if let Some((session, id, same)) = self.queue.sent_before(token, known) {
                     let answered = if same {
+                        self.told_before(out);
                         let (seq, time_ms) = (known.seq, known.time_ms);
                         SendAnswer::Duplicate { conversation: self.id, seq, time_ms }
                     } else {
@@ -267,8 +295,12 @@ impl Conversation {
         let loaded = match loaded {
             // A group may be about to be made.
             Ok(Some(loaded)) if loaded.exists || self.queue.has_unchecked_change() => loaded,
-            Ok(_) => return self.give_up(ErrorCode::NotAMember, out),
+            Ok(_) => {
+                self.unsettled = Unsettled::default();
+                return self.give_up(ErrorCode::NotAMember, out);
+            }
             Err(StoreError::Read(rookery_store::ReadError::Damaged(_))) => {
+                self.unsettled = Unsettled::default();
                 return self.give_up(ErrorCode::Internal, out);
             }
             Err(_) => return self.give_up(ErrorCode::StoreUnavailable, out),
@@ -284,10 +316,13 @@ impl Conversation {
             members: loaded.members.iter().map(|m| m.user).collect(),
             group: Group::loaded(&loaded),
             marks: Marks::new(&loaded.members),
+            people: People::new(now, &loaded),
             in_flight: None,
+            told_to_look: false,
         }));
         // The latest call counts: marks that waited for this want to be written sooner.
         out.push(Effect::WakeAt(now.mono_ms + IDLE_MS));
+        self.settle(now, out);
         for send in self.queue.take_unchecked() {
             self.send(now, send, out);
         }
@@ -297,42 +332,10 @@ impl Conversation {
         self.pump(now, out);
     }
 
-    /// Marks and typing: only for members, and not worth a lookup.
-    fn member_request(&mut self, now: Now, msg: ConversationMsg, out: &mut Vec<Effect>) {
-        self.touch(now, out);
-        let Phase::Ready(ready) = &mut self.phase else {
-            if self.early.len() < MAX_EARLY {
-                self.early.push(msg);
-            } else if let ConversationMsg::Mark { from, .. } = msg {
-                refused(from, ErrorCode::Busy, out);
-            }
-            return;
-        };
-        match msg {
-            ConversationMsg::Mark { from, kind, seq } => {
-                if !ready.members.contains(&from.user) {
-                    return refused(from, ErrorCode::NotAMember, out);
-                }
-                if seq > ready.head {
-                    return refused(from, ErrorCode::BeyondHead, out);
-                }
-                ready.mark(now, from.user, kind, seq, out);
-            }
-            ConversationMsg::Typing { from, active } => {
-                if !ready.members.contains(&from.user) {
-                    return refused(from, ErrorCode::NotAMember, out);
-                }
-                for member in ready.members.iter().filter(|m| **m != from.user) {
-                    let typing =
-                        PresenceMsg::Typing { conversation: self.id, user: from.user, active };
-                    out.push(Effect::Tell(Envelope::Presence(*member, typing)));
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn wake(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Cold) && !self.unsettled.is_empty() {
+            return self.touch(now, out);
+        }
         let Phase::Ready(ready) = &mut self.phase else { return };
         // What a change makes of the members is not known before it is durable.
         let changing = ready.in_flight.as_ref().is_some_and(InFlight::is_change);
@@ -341,9 +344,7 @@ impl Conversation {
         }
         let idle = now.mono_ms.saturating_sub(self.used_ms) >= IDLE_MS;
         if (idle || self.flushing) && !self.is_busy() {
-            self.phase = Phase::Cold;
-            out.push(Effect::Stop);
-            return;
+            return self.stop(out);
         }
         let Phase::Ready(ready) = &self.phase else { return };
         let idle_at = (self.used_ms + IDLE_MS).max(now.mono_ms + 1_000);
@@ -357,7 +358,7 @@ impl Conversation {
         match outcome {
             Outcome::Committed { version, .. } => {
                 ready.fence.confirmed(version);
-                ready.tell_marks(self.id, out);
+                ready.tell_marks(now, self.id, out);
             }
             // Marks only rise: writing them again does no harm, whatever happened.
             Outcome::Busy | Outcome::Unresolved | Outcome::TooLarge => {
@@ -392,7 +393,7 @@ fn joining(send: &Outgoing) -> Option<Vec<UserId>> {
 
 impl Ready {
     /// Tells the marks that are durable now.
-    fn tell_marks(&mut self, conversation: ConversationId, out: &mut Vec<Effect>) {
+    fn tell_marks(&mut self, now: Now, conversation: ConversationId, out: &mut Vec<Effect>) {
         let written = self.marks.written();
         let all = if self.group.is_none() {
             written
@@ -404,13 +405,8 @@ impl Ready {
             }
             self.marks.everybody()
         };
-        if all.is_empty() {
-            return;
-        }
-        let receipts = Arc::new(Receipts { conversation, marks: all });
-        for member in &self.members {
-            let told = PresenceMsg::Receipts(Arc::clone(&receipts));
-            out.push(Effect::Tell(Envelope::Presence(*member, told)));
+        if !all.is_empty() {
+            self.announce_marks(now, Receipts { conversation, marks: all }, out);
         }
     }
 

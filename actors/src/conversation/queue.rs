@@ -213,12 +213,13 @@ impl SendQueue {
         Some(waiting)
     }
 
-    /// What comes next, from the front of the line up to the first that waits for a lookup. Who is
-    /// no member (any more) is put among the strangers instead.
+    /// What comes next, from the front of the line up to the first that waits for a lookup, or whose
+    /// sender stands `apart` when that of the one before does not, or the other way round. Who is no
+    /// member (any more) is put among the strangers instead.
     pub(super) fn next(
         &mut self,
         place: Place,
-        is_member: impl Fn(UserId) -> bool,
+        (is_member, apart): (impl Fn(UserId) -> bool, impl Fn(UserId) -> bool),
         strangers: &mut Vec<(SessionRef, ClientMsgId)>,
     ) -> Next {
         let mut entries = Vec::new();
@@ -228,12 +229,15 @@ impl SendQueue {
             if front.lookup.is_some() || full || (front.is_change() && !entries.is_empty()) {
                 break;
             }
+            let sender = front.send.from.session.user;
+            if entries.first().is_some_and(|e: &Entry| apart(e.sender) != apart(sender)) {
+                break;
+            }
             let Some(Waiting { send, facts, .. }) = self.line.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(send.body.len());
             if send.kind == EntryKind::Group {
                 return Next::Change(send, facts.unwrap_or_default());
             }
-            let sender = send.from.session.user;
             if !is_member(sender) && !plant::is(Bug::SenderUnchecked) {
                 let asked = self.seen.remove(&(sender, send.id));
                 strangers.extend(asked.map(|seen| (seen.from.session, send.id)));

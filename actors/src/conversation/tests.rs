@@ -12,27 +12,30 @@ use rookery_protocol::{
     SessionId, UserId,
 };
 use rookery_store::{
-    Fence, Known, Loaded, MemberState, Op, Outcome, Plan, Stamp, Version, slot_of,
+    Fence, Known, Loaded, MemberState, Op, Outcome, Plan, Shade, Stamp, Version, slot_of,
 };
+use std::collections::BTreeSet;
+
+mod people;
 
 const CONVERSATION: ConversationId = ConversationId(1);
-const ADA: UserId = UserId(10);
-const GRACE: UserId = UserId(20);
+pub(super) const ADA: UserId = UserId(10);
+pub(super) const GRACE: UserId = UserId(20);
 const START_MS: u64 = 1_000_000;
 
-struct Actor {
+pub(super) struct Actor {
     actor: Conversation,
-    mono_ms: u64,
+    pub(super) mono_ms: u64,
     version: u64,
 }
 
 impl Actor {
-    fn cold() -> Self {
+    pub(super) fn cold() -> Self {
         Self { actor: Conversation::new(CONVERSATION), mono_ms: 0, version: 5 }
     }
 
     /// An actor that has loaded a conversation of Ada and Grace with head 3.
-    fn ready() -> Self {
+    pub(super) fn ready() -> Self {
         let mut this = Self::cold();
         this.on(ConversationMsg::Typing { from: session(ADA), active: true });
         this.on(ConversationMsg::Fenced(Some(fence())));
@@ -40,7 +43,7 @@ impl Actor {
         this
     }
 
-    fn on(&mut self, msg: ConversationMsg) -> Vec<Effect> {
+    pub(super) fn on(&mut self, msg: ConversationMsg) -> Vec<Effect> {
         let mut out = Vec::new();
         let now = Now { mono_ms: self.mono_ms, unix_ms: START_MS + self.mono_ms };
         self.actor.handle(now, msg, &mut out);
@@ -55,11 +58,15 @@ impl Actor {
     }
 }
 
-fn fence() -> Fence {
+pub(super) fn fence() -> Fence {
     Fence { slot: slot_of(CONVERSATION), value: Bytes::from_static(b"me"), version: Version(5) }
 }
 
-fn loaded() -> ConversationMsg {
+pub(super) fn loaded() -> ConversationMsg {
+    loaded_with(Vec::new())
+}
+
+fn loaded_with(shades: Vec<(UserId, Shade)>) -> ConversationMsg {
     let member = |user| MemberState { user, role: 1, joined_seq: 0, delivered: 3, read: 2 };
     let loaded = Loaded {
         conversation: CONVERSATION,
@@ -70,6 +77,8 @@ fn loaded() -> ConversationMsg {
         active_written_ms: START_MS,
         members: vec![member(ADA), member(GRACE)],
         inbox_epoch: 1,
+        shades,
+        secretive: BTreeSet::new(),
         version: Version(5),
         group: None,
         exists: true,
@@ -77,7 +86,7 @@ fn loaded() -> ConversationMsg {
     ConversationMsg::Answer(0, QueryResult::LoadConversation(Ok(Some(loaded))))
 }
 
-fn session(user: UserId) -> SessionRef {
+pub(super) fn session(user: UserId) -> SessionRef {
     SessionRef { user, session: SessionId(user.0), node: crate::NodeId(1) }
 }
 
@@ -96,15 +105,15 @@ fn outgoing(user: UserId, n: u8, text: &str) -> Outgoing {
     }
 }
 
-fn send(user: UserId, n: u8) -> ConversationMsg {
+pub(super) fn send(user: UserId, n: u8) -> ConversationMsg {
     ConversationMsg::Send(outgoing(user, n, "hello"))
 }
 
-fn retry(user: UserId, n: u8) -> ConversationMsg {
+pub(super) fn retry(user: UserId, n: u8) -> ConversationMsg {
     ConversationMsg::Send(Outgoing { retry: true, ..outgoing(user, n, "hello") })
 }
 
-fn plans(effects: &[Effect]) -> Vec<(u64, &Plan)> {
+pub(super) fn plans(effects: &[Effect]) -> Vec<(u64, &Plan)> {
     let plans = effects.iter().filter_map(|effect| match effect {
         Effect::Commit { token, plan } => Some((*token, plan)),
         _ => None,

@@ -164,18 +164,22 @@ impl Kind for Conversations {
                 (send.from.session, SessionMsg::SendAnswer { id: send.id, answer })
             }
             ConversationMsg::Mark { from, .. } => (from, SessionMsg::Refused(ErrorCode::Busy)),
+            ConversationMsg::Block { from, request, .. } => {
+                (from, SessionMsg::Answered { request, refused: Some(ErrorCode::Busy) })
+            }
             _ => return None,
         };
         Some(Envelope::Session(to, answer))
     }
 
-    /// Senders without an answer: what became of their messages is not known here any more.
-    fn lost(_key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
+    /// Senders without an answer: what became of their messages is not known here any more. And what
+    /// else the actor had to do, its successor does.
+    fn lost(key: ConversationId, actor: &Conversation, _now: Now) -> Vec<Envelope> {
         let unknown = SendAnswer::Failed(ErrorCode::OutcomeUnknown);
         let waiting = actor.waiting().into_iter();
-        waiting
-            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }))
-            .collect()
+        let answers = waiting
+            .map(|(to, id)| Envelope::Session(to, SessionMsg::SendAnswer { id, answer: unknown }));
+        answers.chain(Conversation::pass_on(key, actor.rest())).collect()
     }
 
     fn conversation(key: ConversationId) -> Option<ConversationId> {

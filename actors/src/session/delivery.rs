@@ -11,7 +11,7 @@ use crate::plant::{self, Bug};
 use crate::time::Now;
 use bytes::Bytes;
 use rookery_protocol::server::{
-    Behind, CaughtUp, ConversationChanged, Message, Receipt, Sent, TooFar,
+    Behind, CaughtUp, ConversationChanged, Message, OwnChanged, Receipt, Sent, TooFar,
 };
 use rookery_protocol::{Change, ClientMsgId, ConversationId, Cursor, DeviceId, Entry, ServerFrame};
 use rookery_store::retention::device_cursor_plan;
@@ -150,11 +150,15 @@ impl Session {
                     let change = ConversationChanged { conversation, change: Change::Created };
                     self.emit(ServerFrame::from(change).to_bytes(), 1, Version::default(), out);
                 }
+                for (kind, id) in step.own {
+                    let changed = OwnChanged { kind, id };
+                    self.emit(ServerFrame::from(changed).to_bytes(), 1, Version::default(), out);
+                }
                 if step.spans.is_empty() {
                     return self.followed(now, true, out);
                 }
                 let max_bytes = self.stream.room().max(MIN_WINDOW_BYTES as usize) / 2;
-                let query = Query::Entries { spans: step.spans, max_bytes };
+                let query = Query::Entries { me: self.me.user, spans: step.spans, max_bytes };
                 self.sync.reading = true;
                 out.push(Effect::Query { token, query: Box::new(query) });
             }

@@ -11,6 +11,7 @@
 
 mod delivery;
 mod moved;
+mod people;
 mod requests;
 mod stream;
 mod sync;
@@ -56,6 +57,8 @@ const STUCK_MS: u64 = 60_000;
 const TOKEN_PULL: u64 = 1 << 32;
 /// Token of an answer to whether there is news.
 const TOKEN_NEWS: u64 = 3 << 32;
+/// Token of an answer to what of those who are watched may be shown.
+const TOKEN_SIGHT: u64 = 4 << 32;
 /// Token of an answer to a request of the client.
 const TOKEN_REQUEST: u64 = 2 << 32;
 
@@ -93,6 +96,7 @@ pub struct Session {
     drained: bool,
     /// Watched users whose newest status may not have reached the client.
     unshown: BTreeSet<UserId>,
+    own: Option<Box<people::Own>>,
     renewals: u8,
     timers: Timers,
 }
@@ -117,6 +121,8 @@ struct Timers {
     /// Sign of life before the connection was lost.
     last_life_ms: u64,
     typing_ms: u64,
+    /// When the client last did something of somebody's will.
+    used_ms: u64,
 }
 
 impl Session {
@@ -139,6 +145,7 @@ impl Session {
             moved: None,
             drained: false,
             unshown: BTreeSet::new(),
+            own: None,
             renewals: 0,
             timers: Timers::default(),
         }
@@ -202,6 +209,10 @@ impl Session {
             SessionMsg::HintsLost => self.hints_lost(now),
             SessionMsg::SendsMoved(slots) => self.sends_moved(&slots, out),
             SessionMsg::Drain(alternates) => self.drain(&alternates, out),
+            SessionMsg::Answered { request, refused } => {
+                self.block_answered(request, refused, out);
+            }
+            SessionMsg::Own => self.own_changed(out),
             SessionMsg::Notice(frame) => self.write(frame, out),
             SessionMsg::Answer(token, result) => self.answered(now, token, result, out),
             SessionMsg::Wake => self.wake(now, out),
@@ -241,6 +252,7 @@ impl Session {
         self.stream.set_window(window);
         self.timers.expire = None;
         self.timers.last_life_ms = now.mono_ms;
+        self.timers.used_ms = now.mono_ms;
         let fresh = replay.is_none();
         if fresh {
             self.secret = attach.fresh_secret;
@@ -338,6 +350,9 @@ impl Session {
         if !plant::is(Bug::HubForgotten) {
             self.tell_hub(user, PresenceMsg::Register { session, node, device }, out);
         }
+        if self.is_away() {
+            self.tell_away(out);
+        }
         self.timers.renew = Some((now.mono_ms + RENEW_MS).next_multiple_of(RENEW_STEP_MS));
     }
 
@@ -380,7 +395,7 @@ impl Session {
 
     fn presence(&mut self, presence: Presence, out: &mut Vec<Effect>) {
         if self.watched.contains(&presence.user) {
-            if self.passing(presence, out) {
+            if self.passing(self.dimmed(presence), out) {
                 self.unshown.remove(&presence.user);
             } else {
                 self.unshown.insert(presence.user);
@@ -435,6 +450,7 @@ impl Session {
         if due(self.timers.sends) {
             self.check_sends(now, out);
         }
+        self.check_blocks(now, out);
         self.pull(out);
     }
 
@@ -444,6 +460,7 @@ impl Session {
         let Some(device) = self.device() else { return self.timers.renew = None };
         self.register(now, device, out);
         self.look_for_news(now, out);
+        self.look_idle(now, out);
         self.renewals = self.renewals.wrapping_add(1);
         if self.renewals.is_multiple_of(WATCH_RENEWALS) {
             self.unshown.extend(&self.watched);
@@ -462,6 +479,7 @@ impl Session {
             timers.stuck,
             timers.expire,
             self.moved.as_ref().map(|moved| moved.due_ms()),
+            self.blocks_due_ms(),
         ];
         let Some(next) = dues.into_iter().flatten().min() else { return };
         if timers.armed.is_none_or(|armed| next < armed) {

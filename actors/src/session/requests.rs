@@ -2,9 +2,10 @@
 //! a frame. Pure.
 
 use super::delivery::sent;
-use super::{Pending, SEND_CHECK_MS, Session, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST};
+use super::{Pending, SEND_CHECK_MS, Session, TOKEN_NEWS, TOKEN_PULL, TOKEN_REQUEST, TOKEN_SIGHT};
 use crate::effect::{Effect, Query, QueryResult};
 use crate::message::{ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, SendAnswer};
+use crate::people::Watchable;
 use crate::time::Now;
 use rookery_protocol::client::{Send, SetTyping};
 use rookery_protocol::group::group_id;
@@ -29,6 +30,7 @@ const TYPING_MS: u64 = 250;
 
 impl Session {
     pub(super) fn frame(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
+        self.used(now, &frame, out);
         match frame {
             // Of the session before this one, on the same connection: the client has not seen this
             // one's `Welcome` yet, after which it syncs first.
@@ -81,10 +83,23 @@ impl Session {
                     if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
                         self.watched.swap_remove(at);
                         self.unshown.remove(&user);
+                        self.undim(user);
                         self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
                     }
                 }
             }
+            ClientFrame::SetAway(f) => self.set_away(now, f.away, out),
+            ClientFrame::People(_)
+            | ClientFrame::SetContact(_)
+            | ClientFrame::SetBlocked(_)
+            | ClientFrame::Report(_)
+            | ClientFrame::SetOwnState(_)
+            | ClientFrame::OwnStates(_)
+            | ClientFrame::GetPrivacy(_)
+            | ClientFrame::SetPrivacy(_)
+            | ClientFrame::Devices(_)
+            | ClientFrame::NameDevice(_)
+            | ClientFrame::RevokeDevice(_) => self.ask_own(now, frame, out),
             ClientFrame::Leave(_) => self.end(now, Some(CloseCode::GoingAway), out),
             // The gateway answers these itself.
             ClientFrame::Hello(_)
@@ -170,11 +185,20 @@ impl Session {
         out.push(Effect::Tell(Envelope::Conversation(typing.conversation, msg)));
     }
 
+    /// Whether one more request may go without an answer; if not, that is its answer.
+    pub(super) fn has_room_for_request(&self, request: u32, out: &mut Vec<Effect>) -> bool {
+        let room = self.requests < MAX_REQUESTS_IN_FLIGHT;
+        if !room {
+            self.error(request, ErrorCode::TooManyInFlight, "requests", out);
+        }
+        room
+    }
+
     /// Requests that the store answers.
     fn ask(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
         let request = frame.request();
-        if self.requests >= MAX_REQUESTS_IN_FLIGHT {
-            return self.error(request, ErrorCode::TooManyInFlight, "requests", out);
+        if !self.has_room_for_request(request, out) {
+            return;
         }
         let me = self.me.user;
         let query = match frame {
@@ -262,6 +286,12 @@ impl Session {
             self.sync.wanted |= news && self.sync.started;
             return self.pull(out);
         }
+        if token == TOKEN_SIGHT {
+            if let QueryResult::MayWatch(answer) = result {
+                self.sight_answered(answer, out);
+            }
+            return;
+        }
         self.requests = self.requests.saturating_sub(1);
         let answer: Result<ServerFrame, StoreError> = match result {
             QueryResult::History(page) => page.map(Into::into),
@@ -281,6 +311,7 @@ impl Session {
                 }
                 Conversation { request: low, created, info }.into()
             }),
+            QueryResult::People(answer) => return self.own_answered(now, low, answer, out),
             QueryResult::MayWatch(allowed) => match allowed {
                 Ok(allowed) => {
                     self.watch(&allowed, out);
@@ -307,14 +338,16 @@ impl Session {
         }
     }
 
-    fn watch(&mut self, allowed: &[UserId], out: &mut Vec<Effect>) {
-        for user in allowed {
+    fn watch(&mut self, allowed: &[Watchable], out: &mut Vec<Effect>) {
+        for watchable in allowed {
+            let user = &watchable.user;
             if self.watched.len() >= MAX_WATCHED {
                 break;
             }
             if !self.watched.contains(user) {
                 self.watched.push(*user);
             }
+            self.dim(*watchable);
             // Told again even so: the client asked for the state as it is now.
             self.tell_hub(*user, PresenceMsg::Watch(self.me), out);
         }
@@ -339,7 +372,7 @@ fn check_send(send: &Send) -> Result<(), (ErrorCode, &'static str)> {
         }
         EntryKind::Text | EntryKind::Opaque => Ok(()),
         EntryKind::Group => check_change(send),
-        EntryKind::Other(_) => Err((ErrorCode::BadField, "kind")),
+        EntryKind::Withheld | EntryKind::Other(_) => Err((ErrorCode::BadField, "kind")),
     }
 }
 
@@ -357,11 +390,12 @@ fn check_change(send: &Send) -> Result<(), (ErrorCode, &'static str)> {
 }
 
 /// The code that tells a client why the store did not do it.
-fn code_of(error: &StoreError) -> ErrorCode {
+pub(super) fn code_of(error: &StoreError) -> ErrorCode {
     match error {
         StoreError::NotAMember => ErrorCode::NotAMember,
         StoreError::UnknownUser => ErrorCode::UnknownUser,
         StoreError::BadArgument(_) => ErrorCode::BadField,
+        StoreError::Full(_) => ErrorCode::TooManyPeople,
         StoreError::Busy | StoreError::Read(ReadError::Unavailable(_)) => {
             ErrorCode::StoreUnavailable
         }

@@ -13,7 +13,7 @@
 use crate::effect::Span;
 use crate::message::Batch;
 use crate::plant::{self, Bug};
-use rookery_protocol::{ConversationId, Cursor, Entry};
+use rookery_protocol::{ConversationId, Cursor, Entry, OwnKind};
 use rookery_store::{Pointer, PointerKind, Version};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub(super) enum Verdict {
 pub(super) struct Step {
     /// Conversations the client should hear of.
     pub(super) created: Vec<ConversationId>,
+    /// What of the user's own changed, each once.
+    pub(super) own: Vec<(OwnKind, u64)>,
     /// Entries to read; none: the page is done.
     pub(super) spans: Vec<Span>,
 }
@@ -177,6 +179,7 @@ impl Sync {
     /// A page of pointers came: what to tell and to read.
     pub(super) fn page(&mut self, pointers: &[Pointer], end: Cursor, more: bool) -> Step {
         let mut created = Vec::new();
+        let mut own = Vec::new();
         let mut spans: Vec<Span> = Vec::new();
         let mut places: HashMap<ConversationId, usize> = HashMap::new();
         for pointer in pointers {
@@ -185,6 +188,12 @@ impl Sync {
                 PointerKind::Created => {
                     if self.created(conversation, pointer.first) {
                         created.push(conversation);
+                    }
+                }
+                PointerKind::Own(kind) => {
+                    // Told again when the page is read again: the client asks once more.
+                    if !own.contains(&(kind, conversation.0)) {
+                        own.push((kind, conversation.0));
                     }
                 }
                 PointerKind::Messages => {
@@ -207,7 +216,7 @@ impl Sync {
             }
         }
         self.pull = Some(Pull { end: Some(end), more, spans: spans.clone() });
-        Step { created, spans }
+        Step { created, own, spans }
     }
 
     /// Which of the entries read are news, by rising seq; they are about to leave.

@@ -8,15 +8,17 @@ use crate::message::{
 };
 use crate::time::Now;
 use bytes::Bytes;
-use rookery_protocol::client::{self, Ack, Send, Sync};
+use rookery_protocol::client::{Ack, Send, Sync};
 use rookery_protocol::limits::MAX_SENDS_IN_FLIGHT;
 use rookery_protocol::server::{Message, TooFar};
 use rookery_protocol::{
     ClientFrame, ClientMsgId, CloseCode, ConversationId, Cursor, DeviceId, Entry, EntryKind,
-    ErrorCode, ServerFrame, SessionId, Status, UserId, frames,
+    ErrorCode, ServerFrame, SessionId, UserId, frames,
 };
 use rookery_store::{InboxPage, Pointer, PointerKind, Stamp, Version};
 use std::sync::Arc;
+
+mod people;
 
 const ME: SessionRef =
     SessionRef { user: UserId(1), session: SessionId(11), node: crate::NodeId(1) };
@@ -401,43 +403,6 @@ fn an_acknowledgement_meant_for_the_session_before_is_ignored() {
     let mut actor = Actor::attached();
     let effects = actor.frame(ClientFrame::Ack(Ack { received: 7 }));
     assert!(effects.is_empty(), "{effects:?}");
-}
-
-fn watches(effects: &[Effect]) -> usize {
-    let watch = |effect: &&Effect| {
-        matches!(effect, Effect::Tell(Envelope::Presence(_, PresenceMsg::Watch(_))))
-    };
-    effects.iter().filter(watch).count()
-}
-
-#[test]
-fn a_status_that_found_no_room_is_asked_for_again_when_there_is_some() {
-    let mut actor = Actor::live();
-    let allowed = QueryResult::MayWatch(Ok(vec![UserId(2)]));
-    actor.frame(ClientFrame::Watch(client::Watch { request: 9, users: vec![UserId(2)] }));
-    assert_eq!(watches(&actor.on(SessionMsg::Answer(TOKEN_REQUEST | 9, allowed))), 1);
-    actor.actor.stream.set_window(4_096);
-    let mut seq = 0;
-    while actor.actor.stream.room() >= actor.actor.stream.window() / 2 {
-        seq += 1;
-        actor.on(batch_from(DeviceId(222), seq..=seq));
-    }
-    let online = SessionMsg::Presence { user: UserId(2), status: Status::Online, last_seen_ms: 0 };
-    assert!(actor.on(online).is_empty());
-    let received = actor.actor.stream.sent();
-    assert_eq!(watches(&actor.frame(ClientFrame::Ack(Ack { received }))), 1);
-}
-
-#[test]
-fn a_resumed_client_is_shown_anew_whom_it_watches() {
-    let mut actor = Actor::live();
-    let allowed = QueryResult::MayWatch(Ok(vec![UserId(2), UserId(3)]));
-    actor.frame(ClientFrame::Watch(client::Watch { request: 9, users: vec![UserId(2)] }));
-    actor.on(SessionMsg::Answer(TOKEN_REQUEST | 9, allowed));
-    actor.on(SessionMsg::Detached { conn: CONN, last_life_ms: 0 });
-    let received = actor.actor.stream.sent();
-    let effects = actor.on(attach(ConnId(2), Some((SECRET, received))));
-    assert_eq!(watches(&effects), 2);
 }
 
 #[test]

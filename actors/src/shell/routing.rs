@@ -7,6 +7,7 @@ use super::cluster::Cluster;
 use super::inbox::Inbox;
 use super::shard::Item;
 use super::system::{ActorSystem, Shared};
+use crate::cluster::change::after_lost_hints;
 use crate::cluster::{Carrier, Dispatch, NodeId, View};
 use crate::host::{Conversations, Presences, Sessions};
 use crate::link::NodeKey;
@@ -176,7 +177,9 @@ impl Shared {
                 self.end_device(user, device);
             }
             News::HintsLost => {
-                self.tell_all_sessions(&SessionMsg::HintsLost);
+                for told in after_lost_hints(view, from) {
+                    self.tell_all_sessions(&told);
+                }
                 for inbox in &self.presences {
                     inbox.push(Item::Each(Arc::new(|_, _: &_| Some(PresenceMsg::HintsLost))));
                 }

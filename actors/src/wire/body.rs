@@ -1,7 +1,8 @@
 //! The bodies of messages: which envelope becomes which, and back.
 
-use super::{Content, DECODE, Header, News, WireError, kinds, put};
+use super::{Content, DECODE, Header, News, WireError, kinds, own, put};
 use crate::cluster::NodeId;
+use crate::conversation::Unsettled;
 use crate::message::{
     Batch, BatchEntry, ConversationMsg, Envelope, Origin, Outgoing, PresenceMsg, Receipts,
     SendAnswer, SessionMsg, SessionRef,
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 /// The address of a session that may live on any node.
 #[derive(Clone, Copy, Encode, Decode)]
-struct Address(UserId, SessionId, u64);
+pub(super) struct Address(UserId, SessionId, u64);
 
 impl From<SessionRef> for Address {
     fn from(session: SessionRef) -> Self {
@@ -32,7 +33,7 @@ impl From<Address> for SessionRef {
 }
 
 /// A session of the node that receives the message.
-type Here = (UserId, SessionId);
+pub(super) type Here = (UserId, SessionId);
 
 #[derive(Encode, BorrowDecode)]
 struct SendBody<'a> {
@@ -154,6 +155,12 @@ fn conversation(
         ConversationMsg::Typing { from, active } => {
             put(header, kinds::TYPING, (to, Address::from(*from), *active), out);
         }
+        ConversationMsg::Unsettled(rest) => {
+            put(header, kinds::UNSETTLED, (to, rest.doubt_after, &rest.marks), out);
+        }
+        ConversationMsg::Block { from, request, blocked } => {
+            put(header, kinds::BLOCK, (to, Address::from(*from), *request, *blocked), out);
+        }
         _ => return None,
     }
     Some(())
@@ -175,6 +182,10 @@ fn presence(
         PresenceMsg::Watch(from) => put(header, kinds::WATCH, (to, Address::from(*from)), out),
         PresenceMsg::Unwatch(from) => {
             put(header, kinds::UNWATCH, (to, Address::from(*from)), out);
+        }
+        PresenceMsg::Own => put(header, kinds::OWN, to, out),
+        PresenceMsg::Away { session, away } => {
+            put(header, kinds::AWAY, (to, *session, *away), out);
         }
         PresenceMsg::Deliver(batch) => {
             put(header, kinds::HUBS_DELIVER, (users, batch_body(batch)), out);
@@ -212,6 +223,11 @@ fn session(
             put(header, kinds::SENT, (to, *id, answer), out);
         }
         SessionMsg::HintsLost => put(header, kinds::PULL, to, out),
+        SessionMsg::Own => put(header, kinds::OWN_TO, to, out),
+        SessionMsg::Answered { request, refused } => {
+            let refused = refused.map(ErrorCode::code);
+            put(header, kinds::ANSWERED, (to, *request, refused), out);
+        }
         SessionMsg::HubsMoved(slots) => {
             let slots: Vec<u16> = slots.iter().map(|slot| slot.0).collect();
             put(header, kinds::MOVED, (to, slots), out);
@@ -266,6 +282,11 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
     let one = |envelope| Ok(Content::Envelopes(vec![envelope]));
     match kind {
         kinds::SEND..=kinds::TYPING | kinds::CHANGE => one(to_conversation(kind, body)?),
+        kinds::UNSETTLED => {
+            let (to, doubt_after, marks) = read(body, "rest")?;
+            let rest = Unsettled { doubt_after, marks };
+            one(Envelope::Conversation(to, ConversationMsg::Unsettled(rest)))
+        }
         kinds::REGISTER => {
             let (to, session, node, device) = read(body, "register")?;
             let node = NodeId(node);
@@ -315,6 +336,7 @@ pub(super) fn decode(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, Wire
             one(Envelope::Session(here(me, to), SessionMsg::HubsMoved(Arc::new(slots))))
         }
         kinds::DELIVER..=kinds::PRESENCE => to_sessions(me, kind, body),
+        kinds::BLOCK..=kinds::OWN_TO => one(own::decode(me, kind, body)?),
         kinds::END_DEVICE => {
             let (user, device) = read(body, "revocation")?;
             Ok(Content::News(News::EndDevice(user, device)))
@@ -411,12 +433,12 @@ fn to_sessions(me: NodeId, kind: u8, body: &Bytes) -> Result<Content, WireError>
     }
 }
 
-fn here(me: NodeId, (user, session): Here) -> SessionRef {
+pub(super) fn here(me: NodeId, (user, session): Here) -> SessionRef {
     SessionRef { user, session, node: me }
 }
 
 /// A code that a newer version invented is some fault of the server to this one.
-fn error_code(code: u16) -> ErrorCode {
+pub(super) fn error_code(code: u16) -> ErrorCode {
     ErrorCode::from_code(code).unwrap_or(ErrorCode::Internal)
 }
 
@@ -459,7 +481,7 @@ fn receipts(read: ReceiptsBody) -> Receipts {
 }
 
 /// Reads a body that owns what it holds; bytes after it are a newer version's.
-fn read<T: Decode<()>>(body: &[u8], what: &'static str) -> Result<T, WireError> {
+pub(super) fn read<T: Decode<()>>(body: &[u8], what: &'static str) -> Result<T, WireError> {
     let read = bincode::decode_from_slice(body, DECODE);
     read.map(|(value, _)| value).map_err(|_| WireError::Malformed(what))
 }

@@ -13,6 +13,8 @@ pub(super) const MARK: u8 = 2;
 pub(super) const TYPING: u8 = 3;
 /// As `SEND`, of a change of a group: an older owner would take it for a message.
 pub(super) const CHANGE: u8 = 44;
+/// What an owner left undone; an older one skips it, as if the owner had been lost.
+pub(super) const UNSETTLED: u8 = 80;
 
 // To hubs.
 pub(super) const REGISTER: u8 = 10;
@@ -36,6 +38,13 @@ pub(super) const PRESENCE: u8 = 37;
 pub(super) const PULL: u8 = 38;
 // 39 to 42 are kept for what conversations tell.
 pub(super) const MOVED: u8 = 43;
+
+// About users' own things; since version 2 of links.
+pub(super) const BLOCK: u8 = 60;
+pub(super) const OWN: u8 = 61;
+pub(super) const AWAY: u8 = 62;
+pub(super) const ANSWERED: u8 = 63;
+pub(super) const OWN_TO: u8 = 64;
 
 // To a node.
 pub(super) const END_DEVICE: u8 = 50;

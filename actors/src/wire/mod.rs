@@ -16,6 +16,7 @@
 
 mod body;
 mod kinds;
+mod own;
 
 use crate::cluster::NodeId;
 use crate::link::MAX_MESSAGE_BYTES;

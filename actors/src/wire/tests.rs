@@ -57,6 +57,11 @@ fn every_kind() -> Vec<Envelope> {
         ConversationMsg::Send(change),
         ConversationMsg::Mark { from: away, kind: MarkKind::Delivered, seq: 8 },
         ConversationMsg::Typing { from: away, active: false },
+        ConversationMsg::Unsettled(crate::conversation::Unsettled {
+            doubt_after: Some(4),
+            marks: vec![(UserId(3), MarkKind::Read, 4)],
+        }),
+        ConversationMsg::Block { from: away, request: 3, blocked: true },
     ];
     let presence = [
         PresenceMsg::Register { session: SessionId(1), node: NodeId(5), device: DeviceId(2) },
@@ -67,6 +72,8 @@ fn every_kind() -> Vec<Envelope> {
         PresenceMsg::Receipts(receipts()),
         PresenceMsg::Typing { conversation: typing.0, user: typing.1, active: typing.2 },
         PresenceMsg::Changed(CONV, Change::Created),
+        PresenceMsg::Away { session: SessionId(1), away: true },
+        PresenceMsg::Own,
     ];
     let duplicate = SendAnswer::Duplicate { conversation: CONV, seq: 3, time_ms: 4 };
     let session = [
@@ -78,6 +85,9 @@ fn every_kind() -> Vec<Envelope> {
         SessionMsg::Refused(ErrorCode::BeyondHead),
         SessionMsg::End(CloseCode::Replaced),
         SessionMsg::HintsLost,
+        SessionMsg::Own,
+        SessionMsg::Answered { request: 3, refused: None },
+        SessionMsg::Answered { request: 4, refused: Some(ErrorCode::Moved) },
         SessionMsg::HubsMoved(Arc::new([Slot(3), Slot(4_095)].into_iter().collect())),
         SessionMsg::Deliver(batch(1, b"")),
         SessionMsg::Receipts(receipts()),

@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 /// Nothing that is waited for takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Quick enough for a test, slow enough for a busy machine.
-pub const TIMING: Timing = Timing { renew_ms: 300, suspicion_ms: 1_500 };
+pub const TIMING: Timing = Timing { renew_ms: 300, suspicion_ms: 2_000 };
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 

@@ -27,11 +27,11 @@ const COMMANDS: usize = 64;
 /// Pause between attempts to refresh the tokens.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 
-type Answer<T> = oneshot::Sender<Result<T, CallError>>;
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, CallError>>;
 pub(crate) type Ask = Box<dyn FnOnce(&mut Driver) -> Result<u32, QueueError> + Send>;
-type Tell = Box<dyn FnOnce(&mut Driver) -> Result<(), QueueError> + Send>;
+pub(crate) type Tell = Box<dyn FnOnce(&mut Driver) -> Result<(), QueueError> + Send>;
 
-enum Command {
+pub(crate) enum Command {
     Send(Outgoing, Answer<Sent>),
     Ask(Ask, Answer<Reply>),
     Tell(Tell, Answer<()>),
@@ -247,11 +247,14 @@ impl Client {
         self.command(|answer| Command::Ask(ask, answer)).await
     }
 
-    async fn tell(&self, tell: Tell) -> Result<(), CallError> {
+    pub(crate) async fn tell(&self, tell: Tell) -> Result<(), CallError> {
         self.command(|answer| Command::Tell(tell, answer)).await
     }
 
-    async fn command<T>(&self, make: impl FnOnce(Answer<T>) -> Command) -> Result<T, CallError> {
+    pub(crate) async fn command<T>(
+        &self,
+        make: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<T, CallError> {
         let (answer, outcome) = oneshot::channel();
         if self.commands.send(make(answer)).await.is_err() {
             return Err(CallError::NotQueued(QueueError::Closed));

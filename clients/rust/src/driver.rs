@@ -11,7 +11,9 @@ use crate::event::Event;
 use crate::socket::{self, Incoming, Ws};
 use futures_util::{Sink, SinkExt, Stream};
 use rookery_protocol::types::ListCursor;
-use rookery_protocol::{ClientMsgId, ConversationId, Cursor, Direction, MarkKind, UserId};
+use rookery_protocol::{
+    ClientFrame, ClientMsgId, ConversationId, Cursor, Direction, MarkKind, UserId,
+};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -337,6 +339,22 @@ impl Driver {
     /// [`QueueError`]: nothing was queued.
     pub fn watch(&mut self, users: Vec<UserId>) -> Result<u32, QueueError> {
         self.core.watch(self.now(), users)
+    }
+
+    /// See [`Core::ask`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn ask(&mut self, frame: impl FnOnce(u32) -> ClientFrame) -> Result<u32, QueueError> {
+        self.core.ask(self.now(), frame)
+    }
+
+    /// See [`Core::set_away`].
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn set_away(&mut self, away: bool) -> Result<(), QueueError> {
+        self.core.set_away(away)
     }
 
     /// See [`Core::unwatch`].

@@ -2,8 +2,9 @@
 
 use crate::error::{Refusal, RequestError};
 use rookery_protocol::server::{
-    Conversation, ConversationChanged, ConversationPage, Group, HistoryPage, Notice, Presence,
-    ReadBy, Receipt, Refreshed, Typing, Users,
+    Conversation, ConversationChanged, ConversationPage, DevicePage, Group, HistoryPage, Notice,
+    OwnChanged, OwnStatePage, PeoplePage, Presence, Privacy, ReadBy, Receipt, Refreshed, Typing,
+    Users,
 };
 use rookery_protocol::{ClientMsgId, ConversationId, Cursor, DeviceId, Entry, SessionId, UserId};
 
@@ -73,6 +74,8 @@ pub enum Event {
     Receipt(Receipt),
     /// A conversation was created or changed.
     ConversationChanged(ConversationChanged),
+    /// Something of the user's own changed: ask for it again.
+    OwnChanged(OwnChanged),
     /// A watched user's presence.
     Presence(Presence),
     /// A member types, or stopped.
@@ -170,7 +173,15 @@ pub enum Reply {
     Group(Box<Group>),
     /// To `readers`.
     ReadBy(Box<ReadBy>),
-    /// To `watch` and `set_token`.
+    /// To `people`.
+    People(Box<PeoplePage>),
+    /// To `own_states`.
+    OwnStates(Box<OwnStatePage>),
+    /// To `privacy`.
+    Privacy(Privacy),
+    /// To `devices`.
+    Devices(Box<DevicePage>),
+    /// To all others.
     Done,
 }
 

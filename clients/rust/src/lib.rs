@@ -28,6 +28,7 @@ mod driver;
 mod error;
 mod event;
 mod groups;
+mod people;
 mod socket;
 
 pub use crate::core::{Core, Input, Lost, Millis, Order, Outgoing, Stats};
@@ -37,3 +38,4 @@ pub use config::Config;
 pub use driver::{Driver, new_message_id};
 pub use error::{ApiError, CallError, QueueError, Refusal, RequestError};
 pub use event::{CloseReason, Connected, Course, Event, Reply, Sent};
+pub use people::OwnChange;

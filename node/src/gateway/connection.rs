@@ -14,6 +14,7 @@ mod tokens;
 
 use super::admission::UnderWay;
 use super::hello::{self, Admitted, End};
+use super::quota::{self, Quota};
 use super::refusal::{self, Refusal, error_frame};
 use super::socket::{Incoming, Socket};
 use super::{random, random_u64};
@@ -61,6 +62,8 @@ struct Connection<'a> {
     replies: Vec<u8>,
     /// Sends without an answer.
     under_way: UnderWay,
+    /// What the user has left, once the client did something that is limited.
+    quota: Option<Arc<Quota>>,
     /// A trade of a refresh token that is under way.
     refreshing: Option<Refreshing<'a>>,
     /// Whether the session has written something: until then the client has nothing to say.
@@ -99,6 +102,7 @@ async fn serve(state: &AppState, socket: &mut Socket<Stream>, admitted: Admitted
         outbox: Outbox::new(conn, OUTBOX_BYTES + window_bytes as usize),
         replies: Vec::new(),
         under_way: UnderWay::default(),
+        quota: None,
         refreshing: None,
         welcomed: false,
         losses: 0,
@@ -314,6 +318,7 @@ impl Connection<'_> {
                     return Err(Refusal::protocol(ErrorCode::OutOfOrder, "Hello came before"));
                 }
                 Some(ClientFrame::Authenticate(frame)) => self.authenticate(&frame),
+                Some(frame) if self.limited(&frame) => {}
                 Some(ClientFrame::Refresh(frame)) => self.refresh(frame),
                 Some(ClientFrame::Send(send)) if !self.admits(send.request) => {
                     let detail = "the node has too much to do";
@@ -326,6 +331,19 @@ impl Connection<'_> {
             self.overloaded(message)?;
         }
         Ok(())
+    }
+
+    /// Whether the user has done this too often; if so, that is its answer.
+    fn limited(&mut self, frame: &ClientFrame) -> bool {
+        let gateway = &self.state.gateway;
+        let Some(kind) = quota::kind_of(frame).filter(|kind| gateway.quotas.limits(*kind)) else {
+            return false;
+        };
+        let (user, now_ms) = (self.identity.user, gateway.system.now().mono_ms);
+        let quota = self.quota.get_or_insert_with(|| gateway.quotas.of(user, now_ms));
+        let Err(wait_ms) = gateway.quotas.take(quota, kind, now_ms) else { return false };
+        self.reply(&refusal::rate_limited(frame.request(), wait_ms));
+        true
     }
 
     /// Whether a send is let in.

@@ -6,6 +6,7 @@
 //! hello        the first frame: versions, token, device -> who it is
 //! admission    how many sends are let in at a time
 //! connection   frames to the session, the session's frames to the socket, signs of life, tokens
+//! quota        how often a user may do what costs others something
 //! refusal      Error, Bye, close
 //! socket       one WebSocket: bytes in, chunks out, time to write
 //! trim         memory given back after a storm
@@ -23,6 +24,7 @@ mod follow;
 pub mod fuzz;
 mod hello;
 mod meters;
+mod quota;
 mod refusal;
 mod revoked;
 mod socket;
@@ -37,6 +39,7 @@ use crate::cluster;
 use crate::store::Store;
 use admission::Admission;
 use meters::Meters;
+use quota::Quotas;
 use revoked::Revoked;
 use rookery_actors::ConnId;
 use rookery_actors::link::NodeKey;
@@ -63,6 +66,7 @@ pub struct Gateway {
     system: ActorSystem,
     meters: Meters,
     admission: Admission,
+    quotas: Quotas,
     revoked: Arc<Revoked>,
     reads: Semaphore,
     stop: watch::Sender<bool>,
@@ -142,6 +146,7 @@ impl Gateway {
             system,
             meters: Meters::new(),
             admission: Admission::new(),
+            quotas: Quotas::new(&config.limits),
             revoked,
             reads: Semaphore::new(READS),
             stop,

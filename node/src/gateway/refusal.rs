@@ -83,6 +83,13 @@ pub(crate) fn error_frame(code: ErrorCode, request: u32, detail: &'static str) -
     code.frame(request, detail).into()
 }
 
+/// The frame that answers a request of which there were too many.
+pub(crate) fn rate_limited(request: u32, retry_after_ms: u32) -> ServerFrame {
+    meters::error(ErrorCode::RateLimited);
+    let frame = ErrorCode::RateLimited.frame(request, "the user did this too often");
+    server::Error { retry_after_ms, ..frame }.into()
+}
+
 /// Says goodbye and closes. Takes [`LINGER`] at most.
 pub(crate) async fn refuse(mut socket: Socket<Stream>, refusal: Refusal) {
     let Refusal { error, close, detail } = refusal;

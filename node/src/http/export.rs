@@ -1,7 +1,7 @@
 //! Everything the node keeps about the caller, as one file.
 //!
-//! Lines of JSON, each with what it is: `account`, `device`, `setting`, `conversation`, `entry` (of the
-//! conversation before it), and at last `end`: a file without it broke off. The file is made while
+//! Lines of JSON, each with what it is: `account`, `device`, `setting`, `privacy`, `person`, `conversation`,
+//! `own_state`, `report` and `entry` (of the conversation before them), and at last `end`: a file without it broke off. The file is made while
 //! it is sent, in bounded pieces: a slow reader slows it down and holds nothing else.
 
 use super::account::own;
@@ -14,7 +14,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use rookery_protocol::{ConversationId, Direction, UserId};
+use rookery_protocol::{Audience, ConversationId, Direction, UserId};
+use rookery_store::{Privacy, StoreError};
 use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -51,6 +52,36 @@ struct ExportedDevice {
 struct Setting {
     name: String,
     value: String,
+}
+
+#[derive(Serialize)]
+struct ExportedPrivacy {
+    presence: u8,
+    last_seen: u8,
+    receipts: u8,
+}
+
+#[derive(Serialize)]
+struct ExportedPerson {
+    user: String,
+    name: String,
+    contact: bool,
+    blocked: bool,
+}
+
+#[derive(Serialize)]
+struct ExportedState {
+    muted_until_ms: u64,
+    archived: bool,
+    unread: bool,
+}
+
+#[derive(Serialize)]
+struct ExportedReport {
+    seq: u64,
+    reason: u8,
+    comment: String,
+    time_ms: u64,
 }
 
 /// `GET /v1/account/export`.
@@ -128,6 +159,7 @@ impl File<'_> {
         let kept = kept.await?;
         self.lines("setting", kept.into_iter().map(|(name, value)| Setting { name, value }))
             .await?;
+        self.people(user).await?;
         let mut after = None;
         loop {
             let page = reads::on(self.state, move |store| async move {
@@ -137,6 +169,7 @@ impl File<'_> {
             for info in conversations {
                 let id = info.conversation;
                 self.lines("conversation", [shown(info)]).await?;
+                self.own(user, id).await?;
                 self.history(user, id).await?;
             }
             after = next;
@@ -145,6 +178,58 @@ impl File<'_> {
             }
         }
         self.lines("end", [Nothing {}]).await
+    }
+
+    /// Privacy settings, contacts and blocked users.
+    async fn people(&mut self, user: UserId) -> Result<(), BrokeOff> {
+        let privacy = reads::on(self.state, move |store| async move {
+            store.privacy(user).await.map_err(StoreError::Read)
+        });
+        let Privacy { presence, last_seen, receipts } = privacy.await?;
+        let [presence, last_seen, receipts] = [presence, last_seen, receipts].map(Audience::code);
+        self.lines("privacy", [ExportedPrivacy { presence, last_seen, receipts }]).await?;
+        let mut after = None;
+        loop {
+            let page =
+                reads::on(
+                    self.state,
+                    move |store| async move { store.people(user, after, PAGE).await },
+                );
+            let (people, next) = page.await?;
+            let people = people.into_iter().map(|person| ExportedPerson {
+                user: person.user.to_string(),
+                name: person.name,
+                contact: person.contact,
+                blocked: person.blocked,
+            });
+            self.lines("person", people).await?;
+            after = next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How the user sees a conversation, and what it reported there.
+    async fn own(&mut self, user: UserId, id: ConversationId) -> Result<(), BrokeOff> {
+        let own = reads::on(self.state, move |store| async move {
+            let states = store.own_states(user, &[id]).await?;
+            Ok::<_, StoreError>((states, store.reports_by(user, id).await?))
+        });
+        let (states, reports) = own.await?;
+        let states = states.into_iter().map(|state| ExportedState {
+            muted_until_ms: state.muted_until_ms,
+            archived: state.archived,
+            unread: state.unread,
+        });
+        self.lines("own_state", states).await?;
+        let reports = reports.into_iter().map(|report| ExportedReport {
+            seq: report.seq,
+            reason: report.reason.code(),
+            comment: report.comment,
+            time_ms: report.time_ms,
+        });
+        self.lines("report", reports).await
     }
 
     async fn history(&mut self, user: UserId, id: ConversationId) -> Result<(), BrokeOff> {

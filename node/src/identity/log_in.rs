@@ -304,11 +304,28 @@ impl Shared {
                 Err(StoreError::IdTaken) => {}
                 done => {
                     done?;
+                    self.make_room(user, device, now).await;
                     return self.credentials(user, account.name, device, refresh_token);
                 }
             }
         }
         Err(internal(&StoreError::IdTaken))
+    }
+
+    /// Ends the devices that were away for longest where there are too many. Whoever lost devices is
+    /// never locked out by them; their sockets close when the nodes read of it.
+    async fn make_room(&self, user: UserId, new: DeviceId, now_ms: u64) {
+        let most = self.devices_per_user;
+        let done = on_store(&self.store, move |store| async move {
+            for device in store.surplus_devices(user, new, most).await? {
+                store.revoke_device(user, device, now_ms).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        // The device is in: it is not worth failing its log-in for. The next one tries again.
+        if let Ok(Err(error)) = done.await {
+            tracing::warn!(%user, %error, "the devices of a user could not be made fewer");
+        }
     }
 
     fn credentials(

@@ -140,6 +140,7 @@ impl From<StoreError> for IdentityError {
             StoreError::Read(ReadError::Damaged(_))
             | StoreError::NotAMember
             | StoreError::IdTaken
+            | StoreError::Full(_)
             | StoreError::BadArgument(_) => internal(&error),
             StoreError::UnknownUser => Self::NotFound,
         }
@@ -182,6 +183,7 @@ struct Shared {
     access_ttl_s: u64,
     refresh_ttl_ms: u64,
     refresh_grace_ms: u64,
+    devices_per_user: usize,
     succession: SuccessionKey,
     /// Operations under way.
     places: Arc<Semaphore>,
@@ -215,6 +217,7 @@ impl Identity {
             access_ttl_s: config.tokens.access_ttl_s,
             refresh_ttl_ms: config.tokens.refresh_ttl_s.saturating_mul(1000),
             refresh_grace_ms: config.tokens.refresh_grace_s.saturating_mul(1000),
+            devices_per_user: config.limits.devices_per_user,
             places: Arc::new(Semaphore::new(places)),
         };
         Ok(Self { shared: Arc::new(shared) })

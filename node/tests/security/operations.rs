@@ -6,12 +6,14 @@
 
 use crate::support::wire::User;
 use rookery_protocol::client::{
-    Ack, Authenticate, Conversations, Describe, DescribeGroup, FindUsers, History, Leave, Mark,
-    OpenDirect, Ping, Readers, Refresh, Send, SetTyping, Sync, Unwatch, Watch,
+    Ack, Authenticate, Conversations, Describe, DescribeGroup, Devices, FindUsers, GetPrivacy,
+    History, Leave, Mark, NameDevice, OpenDirect, OwnStates, People, Ping, Readers, Refresh,
+    Report, RevokeDevice, Send, SetAway, SetBlocked, SetContact, SetOwnState, SetPrivacy,
+    SetTyping, Sync, Unwatch, Watch,
 };
 use rookery_protocol::{
-    ClientFrame, ClientMsgId, CloseCode, ConversationId, Direction, EntryKind, ErrorCode, MarkKind,
-    number,
+    Audience, ClientFrame, ClientMsgId, CloseCode, ConversationId, Direction, EntryKind, ErrorCode,
+    MarkKind, ReportReason, number,
 };
 
 /// What comes of an operation.
@@ -59,6 +61,8 @@ const fn row(
 }
 
 const NOT_A_MEMBER: Answer = Answer::Refused(ErrorCode::NotAMember);
+/// Of a device of somebody else.
+const NO_DEVICE: Answer = Answer::Refused(ErrorCode::UnknownDevice);
 
 /// The table.
 #[rustfmt::skip]
@@ -78,6 +82,18 @@ pub const ROWS: &[Row] = &[
     row(number::WATCH,               watch,                 Answer::Frame(number::DONE),              Answer::Frame(number::DONE)),
     row(number::UNWATCH,             unwatch,               Answer::Nothing,                          Answer::Nothing),
     row(number::AUTHENTICATE,        authenticate,          Answer::Frame(number::DONE),              Answer::Refused(ErrorCode::ForeignToken)),
+    row(number::PEOPLE,              people,                Answer::Frame(number::PEOPLE_PAGE),       Answer::Frame(number::PEOPLE_PAGE)),
+    row(number::SET_CONTACT,         set_contact,           Answer::Frame(number::DONE),              Answer::Frame(number::DONE)),
+    row(number::SET_BLOCKED,         set_blocked,           Answer::Frame(number::DONE),              Answer::Frame(number::DONE)),
+    row(number::REPORT,              report,                Answer::Frame(number::DONE),              NOT_A_MEMBER),
+    row(number::SET_OWN_STATE,       set_own_state,         Answer::Frame(number::DONE),              NOT_A_MEMBER),
+    row(number::OWN_STATES,          own_states,            Answer::Frame(number::OWN_STATE_PAGE),    Answer::Frame(number::OWN_STATE_PAGE)),
+    row(number::GET_PRIVACY,         get_privacy,           Answer::Frame(number::PRIVACY),           Answer::Frame(number::PRIVACY)),
+    row(number::SET_PRIVACY,         set_privacy,           Answer::Frame(number::DONE),              Answer::Frame(number::DONE)),
+    row(number::SET_AWAY,            set_away,              Answer::Nothing,                          Answer::Nothing),
+    row(number::DEVICES,             devices,               Answer::Frame(number::DEVICE_PAGE),       Answer::Frame(number::DEVICE_PAGE)),
+    row(number::NAME_DEVICE,         name_device,           NO_DEVICE,                                NO_DEVICE),
+    row(number::REVOKE_DEVICE,       revoke_device,         NO_DEVICE,                                NO_DEVICE),
     row(number::REFRESH,             refresh,               Answer::Frame(number::REFRESHED),         Answer::Refused(ErrorCode::ForeignToken)),
     row(number::LEAVE,               leave,                 Answer::Closed(CloseCode::GoingAway),     Answer::Closed(CloseCode::GoingAway)),
     row(number::FIND_USERS,          find_users,            Answer::Frame(number::USERS),             Answer::Frame(number::USERS)),
@@ -171,4 +187,57 @@ fn refresh(subject: &Subject, request: u32) -> ClientFrame {
 
 fn leave(_: &Subject, _: u32) -> ClientFrame {
     Leave {}.into()
+}
+
+fn people(_: &Subject, request: u32) -> ClientFrame {
+    People { request, limit: 10, after: None }.into()
+}
+
+fn set_contact(subject: &Subject, request: u32) -> ClientFrame {
+    SetContact { request, user: subject.bob.user, contact: true }.into()
+}
+
+fn set_blocked(subject: &Subject, request: u32) -> ClientFrame {
+    // Not blocked: the other rows go on.
+    SetBlocked { request, user: subject.bob.user, blocked: false }.into()
+}
+
+fn report(subject: &Subject, request: u32) -> ClientFrame {
+    let (conversation, reason) = (subject.conversation, ReportReason::Spam);
+    Report { request, conversation, seq: 1, reason, comment: String::new() }.into()
+}
+
+fn set_own_state(subject: &Subject, request: u32) -> ClientFrame {
+    let conversation = subject.conversation;
+    let (muted_until_ms, archived, unread) = (None, Some(true), None);
+    SetOwnState { request, conversation, muted_until_ms, archived, unread }.into()
+}
+
+fn own_states(subject: &Subject, request: u32) -> ClientFrame {
+    OwnStates { request, conversations: vec![subject.conversation] }.into()
+}
+
+fn get_privacy(_: &Subject, request: u32) -> ClientFrame {
+    GetPrivacy { request }.into()
+}
+
+fn set_privacy(_: &Subject, request: u32) -> ClientFrame {
+    let everyone = Audience::Everyone;
+    SetPrivacy { request, presence: everyone, last_seen: everyone, receipts: everyone }.into()
+}
+
+fn set_away(_: &Subject, _: u32) -> ClientFrame {
+    SetAway { away: true }.into()
+}
+
+fn devices(_: &Subject, request: u32) -> ClientFrame {
+    Devices { request, limit: 10, after: None }.into()
+}
+
+fn name_device(subject: &Subject, request: u32) -> ClientFrame {
+    NameDevice { request, device: subject.bob.device, name: "mine".to_owned() }.into()
+}
+
+fn revoke_device(subject: &Subject, request: u32) -> ClientFrame {
+    RevokeDevice { request, device: subject.bob.device }.into()
 }

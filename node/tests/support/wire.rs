@@ -338,6 +338,10 @@ pub fn answered(frame: &ServerFrame) -> Option<u32> {
         ServerFrame::Refreshed(f) => Some(f.request),
         ServerFrame::Sent(f) => Some(f.request),
         ServerFrame::CaughtUp(f) => Some(f.request),
+        ServerFrame::PeoplePage(f) => Some(f.request),
+        ServerFrame::OwnStatePage(f) => Some(f.request),
+        ServerFrame::Privacy(f) => Some(f.request),
+        ServerFrame::DevicePage(f) => Some(f.request),
         _ => None,
     }
 }

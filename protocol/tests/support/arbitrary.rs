@@ -1,6 +1,6 @@
 //! Arbitrary frames: every type, every field over its whole range, sizes kept small.
 
-use super::Frame;
+use super::{Frame, arbitrary_people};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use rookery_protocol::{
 };
 
 /// Integers near the edges of the wire's widths, and any.
-fn u64s() -> impl Strategy<Value = u64> {
+pub(super) fn u64s() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..=256_u64,
         65_530..=65_540_u64,
@@ -22,15 +22,15 @@ fn u64s() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn u32s() -> impl Strategy<Value = u32> {
+pub(super) fn u32s() -> impl Strategy<Value = u32> {
     prop_oneof![0..=256_u32, 65_530..=65_540_u32, Just(u32::MAX), any::<u32>()]
 }
 
-fn u16s() -> impl Strategy<Value = u16> {
+pub(super) fn u16s() -> impl Strategy<Value = u16> {
     prop_oneof![0..=256_u16, Just(u16::MAX), any::<u16>()]
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     vec(any::<char>(), 0..20).prop_map(String::from_iter)
 }
 
@@ -47,7 +47,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn conversation()(id in u64s()) -> ConversationId { ConversationId(id) }
+    pub(super) fn conversation()(id in u64s()) -> ConversationId { ConversationId(id) }
 }
 
 prop_compose! {
@@ -143,11 +143,11 @@ prop_compose! {
     }
 }
 
-fn client_frame(frame: impl Into<rookery_protocol::ClientFrame>) -> Frame {
+pub(super) fn client_frame(frame: impl Into<rookery_protocol::ClientFrame>) -> Frame {
     Frame::Client(frame.into())
 }
 
-fn server_frame(frame: impl Into<rookery_protocol::ServerFrame>) -> Frame {
+pub(super) fn server_frame(frame: impl Into<rookery_protocol::ServerFrame>) -> Frame {
     Frame::Server(frame.into())
 }
 
@@ -358,6 +358,8 @@ pub fn frame() -> BoxedStrategy<Frame> {
         session_answers().boxed(),
         conversation_answers().boxed(),
         stream().boxed(),
+        arbitrary_people::requests().boxed(),
+        arbitrary_people::answers().boxed(),
     ]
     .boxed()
 }

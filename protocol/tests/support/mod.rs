@@ -9,6 +9,7 @@
 )]
 
 pub mod arbitrary;
+pub mod arbitrary_people;
 pub mod file;
 pub mod vectors;
 

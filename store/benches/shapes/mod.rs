@@ -76,6 +76,7 @@ impl Conversation {
             members: &self.members,
             touch_activity: false,
             inbox_epoch: 1,
+            withheld: false,
             group: None,
         })
     }

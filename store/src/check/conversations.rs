@@ -5,8 +5,8 @@ use super::known::{Judged, Parts, Stop, must, other};
 use crate::append::content_hash;
 use crate::keys;
 use crate::rows::{
-    ActivityRow, ConversationRow, DedupeRow, DirectRow, HeadRow, MemberRow, MessageRow,
-    RetentionRow, decode_rising,
+    ActivityRow, ConversationRow, DedupeRow, DirectRow, HeadRow, MemberRow, MessageRow, ReportRow,
+    RetentionRow, ShadeRow, decode_rising,
 };
 use rookery_protocol::{
     ClientMsgId, ConversationId, ConversationKind, EntryKind, MarkKind, UserId,
@@ -133,7 +133,7 @@ pub(super) fn dedupe(row: &mut Parts<'_>) -> Judged {
     })?;
     // Of a change of a group it is that of what was sent, which the log may keep less of.
     let alike = message.kind == EntryKind::Group;
-    must(alike || content_hash(message.kind, message.body) == hash, || {
+    must(alike || content_hash(message.sent_kind(), message.body) == hash, || {
         format!("its hash is not that of the message at seq {seq}")
     })
 }
@@ -190,6 +190,36 @@ pub(super) fn activity(row: &mut Parts<'_>) -> Judged {
     let (user, conversation) = (UserId(row.id(0)), ConversationId(row.id(1)));
     exists(row, conversation)?;
     is_member(row, conversation, user)
+}
+
+/// What a block hides is about a member of a one-to-one conversation.
+pub(super) fn shade(row: &mut Parts<'_>) -> Judged {
+    let ShadeRow { head, until, .. } = row.decode()?;
+    let (conversation, user) = (ConversationId(row.id(0)), UserId(row.id(1)));
+    let newest = log(row, conversation)?.head;
+    must(head == u64::MAX || head <= newest, || {
+        format!("the view ends at {head}, beyond the head {newest}")
+    })?;
+    must((head == u64::MAX) == (until != u64::MAX), || {
+        "it says both that a block goes on and that it ended".to_owned()
+    })?;
+    is_member(row, conversation, user)
+}
+
+/// A report; the entry may have been trimmed since.
+pub(super) fn report(row: &mut Parts<'_>) -> Judged {
+    row.decode::<ReportRow<'_>>()?;
+    let (conversation, seq, reporter) = (ConversationId(row.id(0)), row.id(1), UserId(row.id(2)));
+    let head = log(row, conversation)?.head;
+    must((1..=head).contains(&seq), || format!("it is about seq {seq}; the head is {head}"))?;
+    let account = row.has(keys::account(reporter))?;
+    must(account, || format!("user {reporter} has no account"))
+}
+
+/// A conversation as a user sees it; the user may have left it since.
+pub(super) fn own_state(row: &mut Parts<'_>) -> Judged {
+    row.decode::<crate::rows::OwnStateRow>()?;
+    exists(row, ConversationId(row.id(1)))
 }
 
 pub(super) fn retention(row: &mut Parts<'_>) -> Judged {

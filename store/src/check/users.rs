@@ -6,9 +6,10 @@ use crate::inbox::PointerKind;
 use crate::plan::Stamp;
 use crate::refresh::MAX_FAMILY;
 use crate::rows::{
-    self, AccountRow, DeviceValue, EpochRow, ExternalRow, FamilyRow, FenceRow, InstallationRow,
-    InvitationRow, KeyRingRow, NameRow, PointerRow, ProfileRow, RefreshValue, RevocationRow,
-    SettingsRow, ShutOutRow, SigningRow, SkeletonRow, TransferRow,
+    self, AccountRow, BlockRow, ContactRow, DeviceValue, EpochRow, ExternalRow, FamilyRow,
+    FenceRow, InstallationRow, InvitationRow, KeyRingRow, NameRow, PointerRow, PrivacyRow,
+    ProfileRow, RefreshValue, RevocationRow, SettingsRow, ShutOutRow, SigningRow, SkeletonRow,
+    TransferRow,
 };
 use crate::settings::MAX_SETTINGS;
 use crate::slot::SLOTS;
@@ -30,6 +31,8 @@ pub(super) fn pointer(row: &mut Parts<'_>) -> Judged {
     match kind {
         PointerKind::Messages => points_inside(row, user, conversation, (first, last)),
         PointerKind::Created => points_at(row, user, conversation, first),
+        // It names what may be gone by now.
+        PointerKind::Own(_) => Ok(()),
     }
 }
 
@@ -183,6 +186,30 @@ pub(super) fn settings(row: &mut Parts<'_>) -> Judged {
 pub(super) fn shut_out(row: &mut Parts<'_>) -> Judged {
     row.decode::<ShutOutRow>()?;
     of_an_account(row)
+}
+
+pub(super) fn block(row: &mut Parts<'_>) -> Judged {
+    row.decode::<BlockRow>()?;
+    of_two(row)
+}
+
+pub(super) fn contact(row: &mut Parts<'_>) -> Judged {
+    row.decode::<ContactRow>()?;
+    of_two(row)
+}
+
+pub(super) fn privacy(row: &mut Parts<'_>) -> Judged {
+    row.decode::<PrivacyRow>()?;
+    of_an_account(row)
+}
+
+/// Both users are somebody, or were.
+fn of_two(row: &mut Parts<'_>) -> Judged {
+    of_an_account(row)?;
+    let (user, other) = (UserId(row.id(0)), UserId(row.id(1)));
+    must(user != other, || "it is about the user itself".to_owned())?;
+    let account = row.has(keys::account(other))?;
+    must(account, || format!("user {other} has no account"))
 }
 
 /// The user whose row it is has an account.

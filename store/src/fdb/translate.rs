@@ -216,6 +216,7 @@ mod tests {
             members: &[UserId(1), UserId(2)],
             touch_activity: false,
             inbox_epoch: 1,
+            withheld: false,
             group: None,
         });
         let all = shown(&plan.ops, &mut 0);

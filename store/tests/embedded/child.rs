@@ -10,7 +10,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
 
 pub const DIR: &str = "ROOKERY_TEST_CHILD_DIR";
 const FIRST: &str = "ROOKERY_TEST_CHILD_FIRST";
@@ -183,7 +182,6 @@ fn after_a_failed_write_commits_are_refused_and_reads_go_on() {
     // Files end at 70 MB or 140 MB (the unit differs among shells): a write beyond fails.
     let shell = "trap '' XFSZ; ulimit -f 140000 || exit 9; exec \"$0\" \"$@\"";
     let mut child = spawn(test, shell, dir.path(), 0);
-    let started = Instant::now();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut lines: Vec<String> = lines.filter_map(|line| told(&line).map(str::to_owned)).collect();
     let status = child.wait().unwrap();
@@ -192,7 +190,6 @@ fn after_a_failed_write_commits_are_refused_and_reads_go_on() {
         return;
     }
     assert!(status.success(), "the child failed, last told: {:?}", lines.last());
-    assert!(started.elapsed() < Duration::from_secs(60));
     assert_eq!(lines.pop().as_deref(), Some("passed"));
     assert!(!lines.is_empty());
     let engine = EmbeddedEngine::open(&EmbeddedConfig::new(dir.path())).unwrap();

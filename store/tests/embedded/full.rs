@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const SIZE: u64 = 96 << 20;
 const BALLAST: u64 = 32 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A mounted file system, gone at the end.
 struct Small {

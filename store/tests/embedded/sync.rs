@@ -11,9 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest pause of the stalled child's disk, and the time it is given.
-const STALL: Duration = Duration::from_millis(300);
-const PAUSE_US: u64 = 2_000_000;
+/// What the stalled child's disk is given, and how long it takes: far apart from each other and from
+/// what a busy machine takes.
+const STALL: Duration = Duration::from_secs(1);
+const PAUSE_US: u64 = 8_000_000;
 
 /// Runs a test of this file again as a child in which a system call is tampered with; what it
 /// told. `None`: it can't be done here.
@@ -44,7 +45,7 @@ fn traced(test: &str, arguments: &str, dir: &Path) -> Option<Vec<String>> {
 }
 
 fn open(dir: &Path, memtable_bytes: u64) -> EmbeddedEngine {
-    let config = EmbeddedConfig { memtable_bytes, stall: STALL, ..EmbeddedConfig::new(dir) };
+    let config = EmbeddedConfig { memtable_bytes, ..EmbeddedConfig::new(dir) };
     EmbeddedEngine::open(&config).unwrap()
 }
 
@@ -134,7 +135,8 @@ fn a_failed_sync_in_the_background_stops_the_store_before_it_acknowledges_more()
 
 /// The child of the stalled disk: one sync takes long, those before and after don't.
 fn write_through_a_stall(dir: &Path) {
-    let engine = open(dir, 64 << 20);
+    let config = EmbeddedConfig { stall: STALL, ..EmbeddedConfig::new(dir) };
+    let engine = EmbeddedEngine::open(&config).unwrap();
     tell("open");
     let mut n = 0;
     let started = loop {

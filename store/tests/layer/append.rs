@@ -196,6 +196,7 @@ proptest! {
             members: &members,
             touch_activity,
             inbox_epoch: epoch,
+            withheld: false,
             group: None,
         };
         let plan = append::plan(&append);

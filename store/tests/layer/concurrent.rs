@@ -95,6 +95,7 @@ impl Node<'_> {
                 members: &[ANN, BOB],
                 touch_activity: false,
                 inbox_epoch: 1,
+                withheld: false,
                 group: None,
             });
             match run(self.store.commit(plan)) {

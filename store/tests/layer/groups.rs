@@ -76,8 +76,7 @@ fn bytes_of(op: &Op) -> usize {
 fn create<E: Engine>(store: &Store<E>) {
     create_users(store);
     let joined = vec![seat(ANN, 3, 0)];
-    let made =
-        GroupWrites { facts: Some(facts()), joined, created: true, ..GroupWrites::default() };
+    let made = GroupWrites { facts: Some(facts()), joined, ..GroupWrites::default() };
     put(store, (ANN, 1), &[ANN], Some(made));
     let added = GroupWrites { joined: vec![seat(BOB, 1, 1)], ..GroupWrites::default() };
     put(store, (ANN, 2), &[ANN, BOB], Some(added));

@@ -33,6 +33,8 @@ mod migrate;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod refresh;

@@ -198,6 +198,7 @@ pub fn append_of<'a>(fence: &'a Fence, entries: &'a [Entry]) -> Append<'a> {
         members: &[ANN, BOB],
         touch_activity: false,
         inbox_epoch: 1,
+        withheld: false,
         group: None,
     }
 }

@@ -232,6 +232,7 @@ impl Life {
     ) -> Result<(), ActorProcessingErr> {
         let before = self.cluster()?.view();
         let load = self.shared.load(self.lag_ms);
+        self.keeping.linked_to(self.cluster()?.linked(&before));
         let looked = self.keeping.looked(started_ms, now_ms, load, members, &before);
         self.publish(looked.view)?;
         let cluster = self.cluster()?;

@@ -221,6 +221,11 @@ impl Cluster {
         links.as_ref().is_some_and(|links| links.is_up(node))
     }
 
+    /// The members that are linked.
+    fn linked(&self, view: &View) -> BTreeSet<NodeKey> {
+        view.others().map(|member| member.key).filter(|key| self.is_up(*key)).collect()
+    }
+
     /// The wire version that a node speaks.
     pub(in crate::shell) fn speaks(&self, node: NodeKey) -> u8 {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);

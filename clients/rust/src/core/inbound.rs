@@ -7,7 +7,7 @@ use super::sends::Sends;
 use super::{Core, Lost, Millis, Session, backoff};
 use crate::error::{Refusal, RequestError};
 use crate::event::{CloseReason, Connected, Course, Event, Reply, Sent};
-use rookery_protocol::client::{History, Resume, Sync, Watch};
+use rookery_protocol::client::{History, Resume, SetAway, Sync, Watch};
 use rookery_protocol::codec::decode_payload;
 use rookery_protocol::limits::{
     MAX_HISTORY_ENTRIES, MAX_SENDS_IN_FLIGHT, MAX_SERVER_FRAME_BYTES, MAX_WATCH_BATCH,
@@ -22,6 +22,9 @@ use rookery_protocol::{
 const MAX_REFILLS: usize = 8;
 /// Pause before a fill asks again for what it did not get.
 const STUCK_MS: Millis = 200;
+/// The last upper bound of the back-off while a conversation only moves to another node, which takes
+/// seconds.
+const MOVING_MAX_MS: u64 = 1_000;
 /// A fresh token is asked for this long before the old one ends, but not before half its life.
 const TOKEN_MARGIN_MS: Millis = 60_000;
 
@@ -82,6 +85,11 @@ impl Core {
             ServerFrame::Users(f) => self.reply(f.request, Reply::Users(Box::new(f))),
             ServerFrame::Group(f) => self.reply(f.request, Reply::Group(Box::new(f))),
             ServerFrame::ReadBy(f) => self.reply(f.request, Reply::ReadBy(Box::new(f))),
+            ServerFrame::PeoplePage(f) => self.reply(f.request, Reply::People(Box::new(f))),
+            ServerFrame::OwnStatePage(f) => self.reply(f.request, Reply::OwnStates(Box::new(f))),
+            ServerFrame::Privacy(f) => self.reply(f.request, Reply::Privacy(f)),
+            ServerFrame::DevicePage(f) => self.reply(f.request, Reply::Devices(Box::new(f))),
+            ServerFrame::OwnChanged(f) => self.events.push_back(Event::OwnChanged(f)),
             ServerFrame::Presence(f) => self.events.push_back(Event::Presence(f)),
             ServerFrame::Typing(f) => self.events.push_back(Event::Typing(f)),
             ServerFrame::Behind(_) => self.events.push_back(Event::Behind),
@@ -175,6 +183,9 @@ impl Core {
             let watch = Watch { request, users: chunk.to_vec() };
             let late = now + self.config.request_timeout_ms;
             self.requests.push(request, watch.into(), Owner::Core, late);
+        }
+        if self.away {
+            self.news.push_back(SetAway { away: true }.into());
         }
     }
 
@@ -371,6 +382,8 @@ impl Core {
     /// When to repeat what was refused: the server's wish plus full jitter.
     fn pause(&mut self, now: Millis, attempts: u32, refusal: &Refusal) -> Millis {
         let (base, max) = (self.config.backoff_base_ms, self.config.backoff_max_ms);
+        let moving = refusal.is(ErrorCode::Moved) || refusal.is(ErrorCode::OutcomeUnknown);
+        let max = if moving { max.min(MOVING_MAX_MS) } else { max };
         let jitter = backoff::full_jitter(&mut self.rng, attempts.saturating_sub(1), base, max);
         now + Millis::from(refusal.retry_after_ms) + jitter
     }

@@ -120,6 +120,8 @@ pub struct Core {
     /// Conversations to compare with the server's history, where the stream may have skipped.
     refill: Vec<ConversationId>,
     watched: BTreeSet<UserId>,
+    /// The user said to be away from this device.
+    away: bool,
     /// Frames without an answer (marks, typing, ...), bounded.
     news: VecDeque<ClientFrame>,
     next_request: u32,
@@ -159,6 +161,7 @@ impl Core {
             heads: Heads::default(),
             refill: Vec::new(),
             watched: BTreeSet::new(),
+            away: false,
             news: VecDeque::new(),
             next_request: 1,
             last_output: 0,

@@ -10,7 +10,7 @@ use crate::error::QueueError;
 use crate::event::CloseReason;
 use rookery_protocol::client::{
     Ack, Authenticate, Conversations, Describe, DescribeGroup, FindUsers, Hello, History, Leave,
-    Mark, OpenDirect, Ping, Readers, Refresh, Resume, Send, SetTyping, Unwatch, Watch,
+    Mark, OpenDirect, Ping, Readers, Refresh, Resume, Send, SetAway, SetTyping, Unwatch, Watch,
 };
 use rookery_protocol::codec::encode_frame;
 use rookery_protocol::limits::{
@@ -62,6 +62,9 @@ impl Batch {
             ClientFrame::Unwatch(f) => f.users.len() * 9,
             ClientFrame::Authenticate(f) => f.token.len(),
             ClientFrame::FindUsers(f) => f.names.iter().map(|name| name.len() + 1).sum(),
+            ClientFrame::OwnStates(f) => f.conversations.len() * 9,
+            ClientFrame::Report(f) => f.comment.len(),
+            ClientFrame::NameDevice(f) => f.name.len(),
             ClientFrame::Refresh(f) => f.refresh_token.len(),
             _ => 0,
         };
@@ -237,6 +240,31 @@ impl Core {
             return self.open();
         }
         self.tell_server(SetTyping { conversation: id, active }.into())
+    }
+
+    /// Tells that the user is away from this device, or back, in this session and those that follow.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn set_away(&mut self, away: bool) -> Result<(), QueueError> {
+        self.away = away;
+        if !self.is_up() {
+            return self.open();
+        }
+        self.tell_server(SetAway { away }.into())
+    }
+
+    /// Asks anything that has no method of its own and is answered: `frame` is given the request's
+    /// number. It is repeated until there is an answer, so it must do no harm twice.
+    ///
+    /// # Errors
+    /// [`QueueError`]: nothing was queued.
+    pub fn ask(
+        &mut self,
+        now: Millis,
+        frame: impl FnOnce(u32) -> ClientFrame,
+    ) -> Result<u32, QueueError> {
+        self.request(now, frame)
     }
 
     /// The application holds everything of a conversation up to `seq` (0: it is empty): what

@@ -1,6 +1,7 @@
 //! Every frame of `golden.txt`, built from the crate's types.
 
 mod client;
+mod people;
 mod server;
 
 use super::Frame;
@@ -127,7 +128,7 @@ fn limits() -> Limits {
 pub fn all() -> Vec<(&'static str, Frame)> {
     let client = client::all().into_iter().map(|(name, frame)| (name, Frame::Client(frame)));
     let server = server::all().into_iter().map(|(name, frame)| (name, Frame::Server(frame)));
-    client.chain(server).collect()
+    client.chain(server).chain(people::all()).collect()
 }
 
 /// What the `accept` blocks decode to.

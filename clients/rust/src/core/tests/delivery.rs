@@ -200,6 +200,19 @@ fn a_refused_send_waits_and_holds_back_later_ones_of_its_conversation() {
 }
 
 #[test]
+fn while_a_conversation_moves_a_send_is_tried_again_within_the_second_however_often_refused() {
+    let mut rig = Rig::up();
+    rig.send(1);
+    for attempt in 0..12 {
+        let sends = rig.sends();
+        assert_eq!(sends.len(), 1, "attempt {attempt}");
+        rig.say(ErrorCode::Moved.frame(sends[0].2, "").into());
+        // The server's 100 ms and at most a second of jitter.
+        rig.wait(1_101);
+    }
+}
+
+#[test]
 fn a_send_refused_for_the_moment_is_told_with_the_time_that_took() {
     let mut rig = Rig::up();
     rig.send(1);

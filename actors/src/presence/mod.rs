@@ -3,22 +3,29 @@
 //! It holds nothing that can't be rebuilt: sessions register again when they hear that it was
 //! lost (and every minute), watchers too. Only "last seen" is stored.
 //!
-//! Safety: a user shows as offline only when no session is left, that is after the grace time of
-//! the last one or when it left on purpose. Liveness: every watcher hears each change of status.
+//! Safety
+//! - A user shows as offline only when no session is left, that is after the grace time of the last
+//!   one or when it left on purpose; as away only when every session is.
+//! - A watcher is told what the user's settings and blocks let it see, and nothing before they are
+//!   known (`watchers`).
+//!
+//! Liveness: every watcher hears each change of status; of those between online and away that come
+//! quickly after each other, the last.
 
 use crate::cluster::NodeId;
-use crate::effect::{Effect, Query, QueryResult};
+mod watchers;
+
+use crate::effect::{Effect, QueryResult};
 use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
 use crate::time::Now;
 use rookery_protocol::{CloseCode, SessionId, Status, UserId};
 use rookery_store::{Outcome, Plan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use watchers::Eyes;
 
 /// Most sessions of one user; the oldest makes room.
 const MAX_SESSIONS: usize = 32;
-/// Most watchers of one user; more are not told.
-const MAX_WATCHERS: usize = 100_000;
 /// A session that hasn't registered for this long is taken for gone.
 const LEASE_MS: u64 = 180_000;
 /// A session whose node is gone is taken for gone after this, unless its client comes back.
@@ -28,13 +35,18 @@ const CHECK_MS: u64 = 60_000;
 /// Last seen is written again after this, when the store refused it.
 const RETRY_MS: u64 = 2_000;
 
+/// Changes between online and away are told at most this often.
+const AWAY_MS: u64 = 2_000;
+
 const TOKEN_LAST_SEEN: u64 = 0;
+const TOKEN_SIGHT: u64 = 1;
 
 struct Registered {
     session: SessionId,
     node: NodeId,
     /// Taken for gone at this time, unless it registers again.
     left_ms: u64,
+    away: bool,
 }
 
 /// The state of one user's hub.
@@ -42,9 +54,13 @@ pub struct Presence {
     user: UserId,
     sessions: Vec<Registered>,
     watchers: BTreeSet<SessionRef>,
-    /// Watchers to be told once last seen is known.
-    curious: Vec<SessionRef>,
+    /// Watchers to be told once it is known what they may see.
+    curious: BTreeSet<SessionRef>,
+    eyes: Eyes,
     last_seen: LastSeen,
+    /// What the watchers were told, and when.
+    told: Status,
+    told_ms: u64,
     armed_ms: Option<u64>,
 }
 
@@ -64,8 +80,11 @@ impl Presence {
             user,
             sessions: Vec::new(),
             watchers: BTreeSet::new(),
-            curious: Vec::new(),
+            curious: BTreeSet::new(),
+            eyes: Eyes::default(),
             last_seen: LastSeen::Unknown,
+            told: Status::Offline,
+            told_ms: 0,
             armed_ms: None,
         }
     }
@@ -91,11 +110,13 @@ impl Presence {
                 self.register(now, session, node, out);
             }
             PresenceMsg::Unregister { session, last_seen_ms } => {
-                self.unregister(session, last_seen_ms, out);
+                self.unregister(now, session, last_seen_ms, out);
             }
+            PresenceMsg::Away { session, away } => self.set_away(now, session, away, out),
             PresenceMsg::Watch(watcher) => self.watch(watcher, out),
             PresenceMsg::Unwatch(watcher) => {
                 self.watchers.remove(&watcher);
+                self.curious.remove(&watcher);
             }
             PresenceMsg::Deliver(batch) => {
                 self.tell_sessions(|| SessionMsg::Deliver(Arc::clone(&batch)), out);
@@ -109,15 +130,27 @@ impl Presence {
             PresenceMsg::Changed(conversation, change) => {
                 self.tell_sessions(|| SessionMsg::Changed(conversation, change), out);
             }
-            PresenceMsg::HintsLost => self.tell_sessions(|| SessionMsg::HintsLost, out),
+            PresenceMsg::HintsLost => {
+                self.tell_sessions(|| SessionMsg::HintsLost, out);
+                // One of them may have told that the settings changed.
+                self.look_again(out);
+            }
+            PresenceMsg::Own => {
+                self.tell_sessions(|| SessionMsg::Own, out);
+                self.look_again(out);
+            }
             PresenceMsg::HandOff => {
                 // Sessions and watchers tell the new home by themselves; nobody went offline.
                 self.sessions.clear();
                 self.watchers.clear();
+                self.curious.clear();
             }
             PresenceMsg::NodesGone(nodes) => self.nodes_gone(now, &nodes, out),
             PresenceMsg::Answer(_, QueryResult::LastSeen(answer)) => {
                 self.last_seen_read(answer.ok().flatten(), out);
+            }
+            PresenceMsg::Answer(_, QueryResult::People(answer)) => {
+                self.sight_read(now, answer, out)
             }
             PresenceMsg::Answer(..) => {}
             PresenceMsg::Committed(_, outcome) => self.written(now, outcome, out),
@@ -133,7 +166,11 @@ impl Presence {
     }
 
     fn status(&self) -> Status {
-        if self.sessions.is_empty() { Status::Offline } else { Status::Online }
+        match self.sessions.iter().all(|known| known.away) {
+            _ if self.sessions.is_empty() => Status::Offline,
+            true => Status::Away,
+            false => Status::Online,
+        }
     }
 
     fn register(&mut self, now: Now, session: SessionId, node: NodeId, out: &mut Vec<Effect>) {
@@ -149,29 +186,43 @@ impl Presence {
         }
         // Most users have one device.
         self.sessions.reserve_exact(1);
-        self.sessions.push(Registered { session, node, left_ms: now.mono_ms + LEASE_MS });
-        if self.sessions.len() == 1 {
-            self.tell_watchers(out);
-        }
+        let left_ms = now.mono_ms + LEASE_MS;
+        self.sessions.push(Registered { session, node, left_ms, away: false });
+        self.tell_change(now, out);
         self.arm(now.mono_ms + CHECK_MS, out);
     }
 
-    fn unregister(&mut self, session: SessionId, last_seen_ms: u64, out: &mut Vec<Effect>) {
+    fn unregister(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        last_seen_ms: u64,
+        out: &mut Vec<Effect>,
+    ) {
         let before = self.sessions.len();
         self.sessions.retain(|known| known.session != session);
         if before > 0 && self.sessions.is_empty() {
-            self.went_offline(last_seen_ms, out);
+            self.went_offline(now, last_seen_ms, out);
+        } else {
+            self.tell_change(now, out);
         }
     }
 
-    fn went_offline(&mut self, last_seen_ms: u64, out: &mut Vec<Effect>) {
+    fn set_away(&mut self, now: Now, session: SessionId, away: bool, out: &mut Vec<Effect>) {
+        if let Some(known) = self.sessions.iter_mut().find(|known| known.session == session) {
+            known.away = away;
+            self.tell_change(now, out);
+        }
+    }
+
+    fn went_offline(&mut self, now: Now, last_seen_ms: u64, out: &mut Vec<Effect>) {
         let known = match self.last_seen {
             LastSeen::Known(ms) | LastSeen::Dirty(ms, _) => ms,
             LastSeen::Unknown | LastSeen::Asked => 0,
         };
         let writing = matches!(self.last_seen, LastSeen::Dirty(_, true));
         self.last_seen = LastSeen::Dirty(last_seen_ms.max(known), writing);
-        self.tell_watchers(out);
+        self.tell_change(now, out);
         if !writing {
             self.write_last_seen(out);
         }
@@ -195,47 +246,6 @@ impl Presence {
                 self.arm(now.mono_ms + RETRY_MS, out);
             }
         }
-    }
-
-    fn watch(&mut self, watcher: SessionRef, out: &mut Vec<Effect>) {
-        if self.watchers.len() < MAX_WATCHERS {
-            self.watchers.insert(watcher);
-        }
-        if self.sessions.is_empty() && matches!(self.last_seen, LastSeen::Unknown) {
-            self.last_seen = LastSeen::Asked;
-            let query = Box::new(Query::LastSeen(self.user));
-            out.push(Effect::Query { token: TOKEN_LAST_SEEN, query });
-        }
-        if matches!(self.last_seen, LastSeen::Asked) && self.sessions.is_empty() {
-            self.curious.push(watcher);
-        } else {
-            self.tell_watcher(watcher, out);
-        }
-    }
-
-    fn last_seen_read(&mut self, seen: Option<u64>, out: &mut Vec<Effect>) {
-        if matches!(self.last_seen, LastSeen::Asked) {
-            self.last_seen = LastSeen::Known(seen.unwrap_or(0));
-        }
-        for watcher in std::mem::take(&mut self.curious) {
-            self.tell_watcher(watcher, out);
-        }
-    }
-
-    fn tell_watchers(&self, out: &mut Vec<Effect>) {
-        for watcher in &self.watchers {
-            self.tell_watcher(*watcher, out);
-        }
-    }
-
-    fn tell_watcher(&self, watcher: SessionRef, out: &mut Vec<Effect>) {
-        let status = self.status();
-        let last_seen_ms = match self.last_seen {
-            LastSeen::Known(ms) | LastSeen::Dirty(ms, _) if status == Status::Offline => ms,
-            _ => 0,
-        };
-        let msg = SessionMsg::Presence { user: self.user, status, last_seen_ms };
-        out.push(Effect::Tell(Envelope::Session(watcher, msg)));
     }
 
     fn tell_sessions(&self, msg: impl Fn() -> SessionMsg, out: &mut Vec<Effect>) {
@@ -271,8 +281,10 @@ impl Presence {
         let before = self.sessions.len();
         self.sessions.retain(|known| now.mono_ms < known.left_ms);
         if before > 0 && self.sessions.is_empty() {
-            self.went_offline(now.unix_ms.saturating_sub(LEASE_MS), out);
+            self.went_offline(now, now.unix_ms.saturating_sub(LEASE_MS), out);
         }
+        self.tell_change(now, out);
+        self.ask_what_is_unknown(out);
         if !self.sessions.is_empty() {
             self.arm(now.mono_ms + CHECK_MS, out);
         }
@@ -287,104 +299,4 @@ impl Presence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Presence;
-    use crate::cluster::NodeId;
-    use crate::effect::{Effect, QueryResult};
-    use crate::message::{Envelope, PresenceMsg, SessionMsg, SessionRef};
-    use crate::time::Now;
-    use rookery_protocol::{DeviceId, SessionId, Status, UserId};
-    use rookery_store::{Outcome, Stamp, Version};
-
-    const USER: UserId = UserId(7);
-    const WATCHER: SessionRef =
-        SessionRef { user: UserId(8), session: SessionId(80), node: NodeId(1) };
-
-    struct Hub(Presence);
-
-    impl Hub {
-        fn new() -> Self {
-            Self(Presence::new(USER))
-        }
-
-        /// Effects of a message, reduced to what the watcher was told and whether it stopped.
-        fn on(&mut self, mono_ms: u64, msg: PresenceMsg) -> (Vec<(Status, u64)>, bool) {
-            let mut out = Vec::new();
-            self.0.handle(Now { mono_ms, unix_ms: 1_000_000 + mono_ms }, msg, &mut out);
-            let told = out.iter().filter_map(|effect| match effect {
-                Effect::Tell(Envelope::Session(
-                    WATCHER,
-                    SessionMsg::Presence { status, last_seen_ms, .. },
-                )) => Some((*status, *last_seen_ms)),
-                _ => None,
-            });
-            (told.collect(), out.iter().any(|effect| matches!(effect, Effect::Stop)))
-        }
-    }
-
-    fn register(session: u64) -> PresenceMsg {
-        PresenceMsg::Register { session: SessionId(session), node: NodeId(1), device: DeviceId(1) }
-    }
-
-    fn unregister(session: u64, last_seen_ms: u64) -> PresenceMsg {
-        PresenceMsg::Unregister { session: SessionId(session), last_seen_ms }
-    }
-
-    fn committed() -> PresenceMsg {
-        let (version, stamp) = (Version(1), Stamp::default());
-        PresenceMsg::Committed(0, Outcome::Committed { version, stamp })
-    }
-
-    #[test]
-    fn a_user_is_online_from_the_first_session_to_the_end_of_the_last() {
-        let mut hub = Hub::new();
-        hub.on(0, register(1));
-        assert_eq!(hub.on(0, PresenceMsg::Watch(WATCHER)).0, [(Status::Online, 0)]);
-        assert_eq!(hub.on(1, register(2)).0, []);
-        assert_eq!(hub.on(2, unregister(1, 5)).0, []);
-        assert_eq!(hub.on(3, unregister(2, 6)).0, [(Status::Offline, 6)]);
-    }
-
-    #[test]
-    fn last_seen_of_an_absent_user_comes_from_the_store() {
-        let mut hub = Hub::new();
-        assert_eq!(hub.on(0, PresenceMsg::Watch(WATCHER)).0, []);
-        let answer = PresenceMsg::Answer(0, QueryResult::LastSeen(Ok(Some(42))));
-        assert_eq!(hub.on(1, answer).0, [(Status::Offline, 42)]);
-    }
-
-    #[test]
-    fn an_empty_hub_stops_only_once_last_seen_is_written() {
-        let mut hub = Hub::new();
-        hub.on(0, register(1));
-        assert!(!hub.on(1, unregister(1, 5)).1);
-        assert!(!hub.on(2, PresenceMsg::Committed(0, Outcome::Busy)).1);
-        assert!(!hub.on(9_000, PresenceMsg::Wake).1);
-        assert!(hub.on(9_001, committed()).1);
-    }
-
-    #[test]
-    fn a_session_that_stops_renewing_is_taken_for_gone() {
-        let mut hub = Hub::new();
-        hub.on(0, register(1));
-        hub.on(0, PresenceMsg::Watch(WATCHER));
-        assert_eq!(hub.on(60_000, PresenceMsg::Wake).0, []);
-        assert_eq!(hub.on(200_000, PresenceMsg::Wake).0.len(), 1);
-    }
-
-    #[test]
-    fn news_reaches_every_session_of_the_user() {
-        let mut hub = Hub::new();
-        for session in 1..=3 {
-            hub.on(0, register(session));
-        }
-        let mut out = Vec::new();
-        let typing = PresenceMsg::Typing {
-            conversation: rookery_protocol::ConversationId(1),
-            user: UserId(9),
-            active: true,
-        };
-        hub.0.handle(Now { mono_ms: 1, unix_ms: 1 }, typing, &mut out);
-        assert_eq!(out.len(), 3);
-    }
-}
+mod tests;
