@@ -258,10 +258,7 @@ pub fn revocation(stamp: Stamp) -> [u8; 13] {
     key
 }
 
-/// The stamp that ends a revocation's key.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The stamp that ends a revocation's key; an error when the key has another length.
 pub(crate) fn revocation_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
     match key.last_chunk::<12>() {
         Some(stamp) if key.len() == 13 => Ok(Stamp(*stamp)),
@@ -275,10 +272,7 @@ pub fn audit(place: AuditPlace) -> [u8; 17] {
     pair(b'Y', place.time_ms, place.id)
 }
 
-/// The place that an audit entry's key names.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The place that an audit entry's key names; an error when the key has another length.
 pub(crate) fn audit_place(key: &[u8]) -> Result<AuditPlace, ReadError> {
     let id = last_id(key, "audit")?;
     let time = key.get(1..9).and_then(|time| <[u8; 8]>::try_from(time).ok());
@@ -469,10 +463,7 @@ pub(crate) fn last_id(key: &[u8], row: &str) -> Result<u64, ReadError> {
     }
 }
 
-/// The stamp that ends an inbox pointer's key.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The stamp that ends an inbox pointer's key; an error when the key has another length.
 pub(crate) fn last_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
     match key.last_chunk::<12>() {
         Some(stamp) if key.len() == INBOX_PREFIX_BYTES + 12 => Ok(Stamp(*stamp)),
