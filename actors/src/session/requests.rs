@@ -32,24 +32,7 @@ impl Session {
     pub(super) fn frame(&mut self, now: Now, frame: ClientFrame, out: &mut Vec<Effect>) {
         self.used(now, &frame, out);
         match frame {
-            // Of the session before this one, on the same connection: the client has not seen this
-            // one's `Welcome` yet, after which it syncs first.
-            ClientFrame::Ack(_) if !self.sync.started => {}
-            ClientFrame::Ack(ack) => {
-                if !self.stream.ack(ack.received) {
-                    // Before `Sync` it may count the frames of a session that was lost: its client
-                    // has not seen the new `Welcome` yet.
-                    if self.sync.started {
-                        self.error(0, ErrorCode::BadAck, "more than was sent", out);
-                    }
-                    return;
-                }
-                if self.sync.behind {
-                    self.timers.stuck = Some(now.mono_ms + super::STUCK_MS);
-                }
-                self.show(out);
-                self.pull(out);
-            }
+            ClientFrame::Ack(ack) => self.acked(now, ack.received, out),
             ClientFrame::Sync(sync) => {
                 self.held = sync.cursor;
                 self.noted_ms = None;
@@ -78,16 +61,7 @@ impl Session {
             ClientFrame::Unwatch(unwatch) if unwatch.users.len() > MAX_WATCH_BATCH => {
                 self.error(0, ErrorCode::BadField, "too many users at once", out);
             }
-            ClientFrame::Unwatch(unwatch) => {
-                for user in unwatch.users {
-                    if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
-                        self.watched.swap_remove(at);
-                        self.unshown.remove(&user);
-                        self.undim(user);
-                        self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
-                    }
-                }
-            }
+            ClientFrame::Unwatch(unwatch) => self.unwatch(unwatch.users, out),
             ClientFrame::SetAway(f) => self.set_away(now, f.away, out),
             ClientFrame::People(_)
             | ClientFrame::SetContact(_)
@@ -106,6 +80,34 @@ impl Session {
             | ClientFrame::Ping(_)
             | ClientFrame::Authenticate(_)
             | ClientFrame::Refresh(_) => {}
+        }
+    }
+
+    /// The client has so many frames of the stream.
+    fn acked(&mut self, now: Now, received: u64, out: &mut Vec<Effect>) {
+        // Before `Sync` the client may still count the frames of the session before this one, on
+        // the same connection: it has not seen this one's `Welcome` yet, after which it syncs first.
+        if !self.sync.started {
+            return;
+        }
+        if !self.stream.ack(received) {
+            return self.error(0, ErrorCode::BadAck, "more than was sent", out);
+        }
+        if self.sync.behind {
+            self.timers.stuck = Some(now.mono_ms + super::STUCK_MS);
+        }
+        self.show(out);
+        self.pull(out);
+    }
+
+    fn unwatch(&mut self, users: Vec<UserId>, out: &mut Vec<Effect>) {
+        for user in users {
+            if let Some(at) = self.watched.iter().position(|watched| *watched == user) {
+                self.watched.swap_remove(at);
+                self.unshown.remove(&user);
+                self.undim(user);
+                self.tell_hub(user, PresenceMsg::Unwatch(self.me), out);
+            }
         }
     }
 
