@@ -67,6 +67,7 @@ mod revocations;
 mod roster;
 mod rows;
 pub mod schema;
+mod settings;
 mod shade;
 #[cfg(unix)]
 pub mod shared;
@@ -104,6 +105,7 @@ pub use profile::{MAX_AVATAR_BYTES, MAX_DISPLAY_NAME_BYTES, Profile};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated, Rotation};
 pub use reports::{Complaint, MAX_REPORTS, Report, ReportPlace};
 pub use revocations::{MAX_REVOCATIONS, Revocation};
+pub use settings::{MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
 pub use shade::{BlockChange, Shade, block_plan};
 pub use signing::{MAX_SIGNING_KEYS, SigningKey};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};

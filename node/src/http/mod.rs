@@ -4,7 +4,8 @@
 //! accept ── every response: security headers, metrics
 //!   |- /v1/signup, /v1/login, /v1/refresh,
 //!   |  /v1/token                            guard (draining, origin) -> attempts -> identity
-//!   |- /v1/account, /v1/users, /v1/devices  guard -> bearer -> identity
+//!   |- /v1/account, /v1/settings, /v1/users,
+//!   |  /v1/devices                          guard -> bearer -> identity
 //!   |- /v1/conversations                    guard -> bearer -> reads of the store
 //!   |- /v1/openapi.json                     all of this as a document
 //!   |- /v1/discover                         guard -> where to connect
@@ -31,6 +32,7 @@ mod per_address;
 pub(crate) mod query;
 mod rate;
 pub(crate) mod reads;
+mod settings;
 mod stream;
 mod tls;
 
@@ -84,6 +86,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/account/password", post(account::password))
         .route("/v1/account/delete", post(account::delete))
         .route("/v1/account/export", get(export::export))
+        .route("/v1/settings", get(settings::show).patch(settings::change))
         .route("/v1/users", get(account::named))
         .route("/v1/users/{user}", get(account::user))
         .route("/v1/conversations", get(conversations::list))

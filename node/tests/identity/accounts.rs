@@ -81,6 +81,50 @@ async fn a_profile_is_changed_and_seen_by_others_and_by_its_tag() {
 }
 
 #[tokio::test]
+async fn settings_are_the_same_on_every_device_and_go_with_the_account() {
+    let running = Running::start().await;
+    let phone = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let log_in = credentials("ada", "correct horse");
+    let laptop = User::from_answer(&running.post("/v1/login", &log_in).await.json());
+    let change = async |user: &User, settings: Value| {
+        call(&running, user, "PATCH", "/v1/settings", json!({ "settings": settings })).await
+    };
+    assert_eq!(get(&running, &phone, "/v1/settings").await.json(), json!({ "settings": {} }));
+    let set = change(&phone, json!({ "theme": "dark", "page.sound": "off" })).await;
+    let kept = json!({ "settings": { "theme": "dark", "page.sound": "off" } });
+    assert_eq!(set.json(), kept);
+    let seen = get(&running, &laptop, "/v1/settings").await;
+    assert_eq!(seen.json(), kept);
+    let etag = seen.header("etag").unwrap();
+    let request = bearer("GET", "/v1/settings", &laptop.token, None);
+    let known = request.replace("\r\n\r\n", &format!("\r\nif-none-match: {etag}\r\n\r\n"));
+    assert_eq!(running.send(&known).await.status, 304);
+    let changed = change(&laptop, json!({ "theme": null, "page.sound": "on" })).await;
+    assert_eq!(changed.json(), json!({ "settings": { "page.sound": "on" } }));
+    assert_eq!(get(&running, &bob, "/v1/settings").await.json(), json!({ "settings": {} }));
+    let many: serde_json::Map<String, Value> =
+        (0..65).map(|n| (format!("s-{n}"), json!("x"))).collect();
+    for bad in [
+        json!({ "": "x" }),
+        json!({ "Theme": "x" }),
+        json!({ "a b": "x" }),
+        json!({ ("x".repeat(65)): "x" }),
+        json!({ "theme": "x".repeat(513) }),
+        json!(many),
+    ] {
+        let refused = change(&phone, bad).await;
+        assert_eq!(refused.error(), (400, "BadRequest".to_owned()));
+    }
+    let file = get(&running, &phone, "/v1/account/export").await;
+    assert!(file.body.contains(r#"{"what":"setting","name":"page.sound","value":"on"}"#));
+    let body = json!({ "password": "correct horse" });
+    assert_eq!(call(&running, &phone, "POST", "/v1/account/delete", body).await.status, 204);
+    running.node.state().identity.finish_deletions().await.unwrap();
+    assert!(running.node.state().store.settings(phone.user).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_new_password_logs_every_other_device_out() {
     let running = Running::start().await;
     let phone = User::sign_up(&running, "ada").await;
