@@ -25,6 +25,7 @@ pub(super) enum Logging {
 pub(super) fn logging(method: &Method, route: &str) -> Option<Logging> {
     let route = route.strip_prefix("/admin/v1/")?;
     Some(match (method.as_str(), route) {
+        ("POST", "drain") => Logging::Around("node.drain"),
         ("GET", "users") => Logging::Before("user.list"),
         ("GET", "users/{user}") => Logging::Before("user.show"),
         ("POST", "users/{user}/disable") => Logging::Around("user.disable"),

@@ -1,10 +1,10 @@
 //! What operators ask of a running node.
 //!
 //! ```text
-//! unguarded     GET /cluster, POST /drain, on the listener of the metrics
+//! unguarded     GET /cluster, on the listener of the metrics
 //! router        /admin/v1/..., on a listener of its own (`admin.listen`)
 //!   guard       who asks (a token of `credentials`), and the log of what was asked
-//!   users, conversations, notices, limits, status, log
+//!   users, conversations, reports, notices, limits, status (and drain), log
 //!               the operations; openapi describes them
 //! follow        what operators changed on any node, applied on this one
 //! ask           the other end: how the command line asks

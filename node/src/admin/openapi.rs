@@ -14,6 +14,7 @@ use utoipa::openapi::OpenApi as Document;
     modifiers(&BearerScheme),
     paths(
         status::show,
+        status::drain,
         users::list,
         users::show,
         users::disable,
@@ -74,6 +75,6 @@ mod tests {
                 around += usize::from(changes);
             }
         }
-        assert_eq!(around, 9);
+        assert_eq!(around, 10);
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn router(app: Arc<AppState>, credentials: Credentials) -> Router {
     let admin = Arc::new(Admin { app, credentials, started: Instant::now() });
     let guarded = Router::new()
         .route("/admin/v1/status", get(status::show))
+        .route("/admin/v1/drain", post(status::drain))
         .route("/admin/v1/users", get(users::list))
         .route("/admin/v1/users/{user}", get(users::show).delete(users::delete))
         .route("/admin/v1/users/{user}/disable", post(users::disable))

@@ -54,8 +54,9 @@ impl Ops {
 }
 
 /// Every operation, with a good body where it takes one.
-const OPERATIONS: [(&str, &str, &str); 17] = [
+const OPERATIONS: [(&str, &str, &str); 18] = [
     ("GET", "status", ""),
+    ("POST", "drain", ""),
     ("GET", "users", ""),
     ("GET", "users/0000000000000001", ""),
     ("POST", "users/0000000000000001/disable", ""),
@@ -425,6 +426,33 @@ fn run(node: SocketAddr, token: &Path, words: &[&str]) -> Output {
 fn said(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_node_is_drained_by_an_operator_alone_and_then_ends_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = process::stable_address();
+    let mut serving = process::serve(dir.path(), &[]);
+    serving.env("ROOKERY_ADMIN_LISTEN", admin.to_string());
+    let node = process::Ready::start(serving);
+    let token = dir.path().join("ops.token");
+    let drain = || {
+        let mut command = process::rookery();
+        command.args(["drain", "--admin", &admin.to_string(), "--token-file"]).arg(&token);
+        command.output().unwrap()
+    };
+    std::fs::write(&token, "0".repeat(64)).unwrap();
+    let refused = drain();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rookery admin token"));
+    let mut making = process::rookery();
+    making.args(["admin", "token", "ops", "--data"]).arg(dir.path());
+    std::fs::write(&token, said(&making.output().unwrap())).unwrap();
+    assert!(said(&drain()).starts_with("the node is leaving"));
+    let (status, log) = node.end();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("asked to leave"), "{log}");
+    assert!(log.contains("node.drain"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
