@@ -99,7 +99,7 @@ pub use members::{Lease, Members, NodeState};
 pub use notices::{MAX_NOTICE_BYTES, MAX_NOTICES, Notice};
 pub use overrides::MAX_OVERRIDES;
 pub use own::{OwnChange, Privacy, Sight};
-pub use people::{Block, MAX_PEOPLE_PAGE};
+pub use people::{Block, Contact, MAX_PEOPLE_PAGE};
 pub use plan::{Guard, Op, Outcome, Plan, Stamp, Version};
 pub use profile::{MAX_AVATAR_BYTES, MAX_DISPLAY_NAME_BYTES, Profile};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated, Rotation};

@@ -29,7 +29,9 @@ impl<E: Engine> Store<E> {
         decode(self.latest().await?.get(&keys::settings(user)).await?.as_ref())
     }
 
-    /// Changes settings of a user: a value sets one, none removes it. Returns all that hold then.
+    /// Changes settings of a user, if `fits` says so of those that hold: a value sets one, none
+    /// removes it. Returns all that hold then; `None`: they did not fit, and nothing was changed. A
+    /// change that has been made already is made, whatever it fits.
     ///
     /// # Errors
     /// [`StoreError::UnknownUser`] when there is no account, [`StoreError::BadArgument`] when a name
@@ -39,12 +41,13 @@ impl<E: Engine> Store<E> {
         &self,
         user: UserId,
         changes: &BTreeMap<String, Option<String>>,
-    ) -> Result<BTreeMap<String, String>, StoreError> {
-        let fits = |(name, value): (&String, &Option<String>)| {
+        fits: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let short = |(name, value): (&String, &Option<String>)| {
             (1..=MAX_SETTING_NAME_BYTES).contains(&name.len())
                 && value.as_ref().is_none_or(|value| value.len() <= MAX_SETTING_BYTES)
         };
-        if !changes.iter().all(fits) {
+        if !changes.iter().all(short) {
             return Err(StoreError::BadArgument("the length of a setting"));
         }
         let mut attempts = Attempts::new();
@@ -63,11 +66,14 @@ impl<E: Engine> Store<E> {
                     None => wanted.remove(name),
                 };
             }
-            if wanted.len() > MAX_SETTINGS {
-                return Err(StoreError::BadArgument("the number of settings"));
-            }
             if wanted == held {
-                return Ok(held);
+                return Ok(Some(held));
+            }
+            if !fits(&held) {
+                return if attempts.in_doubt() { Err(StoreError::Unresolved) } else { Ok(None) };
+            }
+            if wanted.len() > MAX_SETTINGS {
+                return Err(attempts.or_in_doubt(StoreError::BadArgument("too many settings")));
             }
             let settings = wanted
                 .iter()
@@ -76,7 +82,7 @@ impl<E: Engine> Store<E> {
             let ops = vec![Op::Set { key: row.key.clone(), value }];
             let plan = Plan { guards: vec![account, row], ops };
             if attempts.settle(self.commit(plan).await)?.is_some() {
-                return Ok(wanted);
+                return Ok(Some(wanted));
             }
         }
     }

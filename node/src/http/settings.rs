@@ -1,8 +1,8 @@
 //! Settings that the caller's clients keep for each other: the same on every device.
 
 use super::bearer::Caller;
-use super::error::{ApiError, ErrorBody};
-use super::{body, etag, query, reads};
+use super::error::{ApiError, ErrorBody, ErrorCode};
+use super::{body, etag, own, query, reads};
 use crate::AppState;
 use crate::identity::{IdentityError, on_store};
 use axum::extract::{Request, State};
@@ -46,14 +46,17 @@ pub(super) async fn show(
     etag::tagged(&headers, &Settings { settings })
 }
 
-/// `PATCH /v1/settings`: several at once, or none of them.
+/// `PATCH /v1/settings`: several at once, or none of them. `If-Match` keeps two devices from undoing
+/// each other's changes.
 #[utoipa::path(patch, path = "/v1/settings", tag = "account", security(("bearer" = [])),
+    params(("If-Match" = Option<String>, Header, description = "Only if they have this ETag")),
     request_body = SettingsChange,
     responses((status = 200, description = "All settings as they are now", body = Settings),
         (status = "default", description = "Refused", body = ErrorBody)))]
 pub(super) async fn change(
     State(state): State<Arc<AppState>>,
     caller: Caller,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, ApiError> {
     let patience = Duration::from_millis(state.config.http.body_timeout_ms);
@@ -62,14 +65,19 @@ pub(super) async fn change(
     if !changes.iter().all(|(name, value)| good(name, value.as_deref())) {
         return Err(query::bad("a setting has a name of a-z, 0-9, . _ - and at most 512 bytes"));
     }
-    let changing = on_store(&state.store, move |store| async move {
-        store.change_settings(caller.user, &changes).await
-    });
-    let settings = match changing.await? {
-        Err(StoreError::BadArgument(_)) => return Err(query::bad("there are at most 64 settings")),
-        changed => changed.map_err(IdentityError::from)?,
+    own::may_change(&state, caller.user)?;
+    let fits = move |settings: &BTreeMap<String, String>| {
+        etag::is_as_known(&headers, &Settings { settings: settings.clone() })
     };
-    etag::tagged(&HeaderMap::new(), &Settings { settings })
+    let changing = on_store(&state.store, move |store| async move {
+        store.change_settings(caller.user, &changes, fits).await
+    });
+    match changing.await? {
+        Err(StoreError::BadArgument(_)) => Err(query::bad("there are at most 64 settings")),
+        Ok(None) => Err(ApiError::new(ErrorCode::Outdated, "they changed; read them again")),
+        Ok(Some(settings)) => etag::tagged(&HeaderMap::new(), &Settings { settings }),
+        Err(error) => Err(IdentityError::from(error).into()),
+    }
 }
 
 fn good(name: &str, value: Option<&str>) -> bool {

@@ -31,10 +31,12 @@ fn with_bodies(user: &User) -> Vec<(&'static str, &'static str, Value, bool)> {
 }
 
 /// Operations that take a token and no body.
-const WITHOUT_BODIES: [(&str, &str); 11] = [
+const WITHOUT_BODIES: [(&str, &str); 13] = [
     ("GET", "/v1/account"),
     ("GET", "/v1/account/export"),
     ("GET", "/v1/settings"),
+    ("GET", "/v1/contacts"),
+    ("PUT", "/v1/contacts/0000000000000001"),
     ("GET", "/v1/users/0000000000000001"),
     ("GET", "/v1/users?name=ada"),
     ("GET", "/v1/devices"),

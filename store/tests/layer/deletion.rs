@@ -18,7 +18,7 @@ fn a_deleted_user_leaves_a_whole_store_without_what_they_wrote(store: &Store) {
     let change = |_| rookery_store::Profile { display_name: "Ann".into(), ..Default::default() };
     run(store.change_profile(ANN, change)).unwrap();
     let changes = [("theme".to_owned(), Some("dark".to_owned()))].into();
-    run(store.change_settings(ANN, &changes)).unwrap();
+    run(store.change_settings(ANN, &changes, |_| true)).unwrap();
     run(store.shut_out(ANN, DELETING)).unwrap();
     assert_eq!(run(store.deletions()), Ok(vec![ANN]));
     run(store.erase_account(ANN, NOW)).unwrap();
