@@ -35,6 +35,8 @@ pub(super) fn logging(method: &Method, route: &str) -> Option<Logging> {
         ("POST", "invitations") => Logging::Around("invitation.make"),
         ("GET", "conversations") => Logging::Before("conversation.list"),
         ("GET", "conversations/{conversation}") => Logging::Before("conversation.show"),
+        ("GET", "reports") => Logging::Before("report.list"),
+        ("GET", "reports/{report}") => Logging::Before("report.show"),
         ("POST", "notices") => Logging::Around("notice.post"),
         ("DELETE", "notices") => Logging::Around("notice.withdraw"),
         ("PUT", "limits/{limit}") => Logging::Around("limit.set"),

@@ -23,6 +23,7 @@ mod limits;
 mod log;
 mod notices;
 mod openapi;
+mod reports;
 mod router;
 mod status;
 mod unguarded;
@@ -36,6 +37,7 @@ pub(crate) mod views {
     pub(crate) use super::limits::LimitList;
     pub(crate) use super::log::LogPage;
     pub(crate) use super::notices::{NoticeList, NoticeView};
+    pub(crate) use super::reports::{ReportDetail, ReportPage};
     pub(crate) use super::status::NodeStatus;
     pub(crate) use super::users::{Invited, Revoked, UserDetail, UserPage, UserRow};
 }

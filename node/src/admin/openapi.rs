@@ -1,6 +1,6 @@
 //! The description of the operators' API, made from its handlers: `GET /admin/v1/openapi.json`.
 
-use super::{conversations, limits, log, notices, status, users};
+use super::{conversations, limits, log, notices, reports, status, users};
 use crate::http::BearerScheme;
 use axum::Json;
 use utoipa::OpenApi;
@@ -24,6 +24,8 @@ use utoipa::openapi::OpenApi as Document;
         users::invite,
         conversations::list,
         conversations::show,
+        reports::list,
+        reports::show,
         notices::list,
         notices::post,
         notices::withdraw,

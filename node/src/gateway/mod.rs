@@ -46,7 +46,7 @@ use rookery_actors::message::PresenceMsg;
 use rookery_actors::session::Settings;
 use rookery_actors::shell::{ActorSystem, Maintenance, SystemConfig};
 use rookery_actors::{ConnId, Envelope};
-use rookery_cluster_config::{Config, Retention};
+use rookery_cluster_config::{Config, Rate, Retention};
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::Owner;
 use rookery_store::retention::Policy;
@@ -183,6 +183,11 @@ impl Gateway {
     pub(crate) fn may_change(&self, user: UserId) -> Result<(), u32> {
         let now_ms = self.system.now().mono_ms;
         self.quotas.take(&self.quotas.of(user, now_ms), quota::Kind::Change, now_ms)
+    }
+
+    /// From now on users have these rates: of sends, opens, changes, reports.
+    pub(crate) fn set_rates(&self, rates: [Rate; 4]) {
+        self.quotas.set(rates);
     }
 
     /// Tells a user's devices that something of the user's own changed in the store.

@@ -35,6 +35,7 @@ pub(crate) mod query;
 mod rate;
 pub(crate) mod reads;
 mod settings;
+mod sign_ups;
 mod stream;
 mod tls;
 
@@ -43,6 +44,7 @@ pub use error::{ApiError, ErrorBody, ErrorCode};
 pub(crate) use openapi::BearerScheme;
 pub use per_address::PerAddress;
 pub use rate::Attempts;
+pub use sign_ups::SignUps;
 pub use stream::Stream;
 pub use tls::{Tls, TlsError};
 
