@@ -208,6 +208,41 @@ async fn paths_and_methods_that_are_not_there_are_told_so() {
 }
 
 #[tokio::test]
+async fn headers_that_hide_or_inject_others_are_refused_before_anything_looks_at_them() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let good = bearer("GET", "/v1/account", &ada.token, None);
+    assert_eq!(running.send(&good).await.status, 200);
+    for line in [
+        "content-length: 0\r\ncontent-length: 7",
+        "content-length: -1",
+        "content-length: 0, 7",
+        "transfer-encoding: gzip",
+        "x-note: a\r\n set-cookie: x=1",
+        "x-note: a\rset-cookie: x=1",
+        "x-note: a\0b",
+        "x note: a",
+        "x-note : a",
+        ": a",
+        "x-note",
+    ] {
+        let request = good.replacen("content-length: 0", line, 1);
+        let answer = running.send(&request).await;
+        assert_eq!(answer.status, 400, "{line:?}: {answer:?}");
+        assert_eq!(answer.header("set-cookie"), None, "{line:?}");
+        assert!(!answer.body.contains("ada"), "{line:?}: {}", answer.body);
+    }
+    // What a client says of itself comes back as it said it, and in the body alone.
+    let label = "phone\r\nset-cookie: x=1";
+    let log_in = json!({ "name": "ada", "password": "correct horse", "device_name": label });
+    let answer = running.post("/v1/login", &log_in.to_string()).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+    let devices = running.send(&bearer("GET", "/v1/devices", &ada.token, None)).await;
+    assert_eq!((devices.status, devices.header("set-cookie")), (200, None));
+    assert_eq!(devices.json()["devices"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_body_that_trickles_in_is_given_up() {
     let running = Running::start_with(|config| config.http.body_timeout_ms = 200).await;
     let mut stream = TcpStream::connect(running.node.http_addr()).await.unwrap();
