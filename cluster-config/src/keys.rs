@@ -191,6 +191,20 @@ pub static KEYS: &[Key] = &[
         c.limits.attempts_per_minute = v;
     }),
     whole("limits.attempts_burst", (1, 1_000_000, "attempts"), |c, v| c.limits.attempts_burst = v),
+    whole(
+        "limits.address_sign_ups_per_hour",
+        (0, MAX_RATE, "accounts an hour; 0: no limit"),
+        |c, v| {
+            c.limits.address_sign_ups.per_hour = v;
+        },
+    ),
+    whole("limits.address_sign_ups_burst", (1, 1_000_000, "accounts"), |c, v| {
+        c.limits.address_sign_ups.burst = v;
+    }),
+    whole("limits.sign_ups_per_hour", (0, MAX_RATE, "accounts an hour; 0: no limit"), |c, v| {
+        c.limits.sign_ups.per_hour = v;
+    }),
+    whole("limits.sign_ups_burst", (1, 1_000_000, "accounts"), |c, v| c.limits.sign_ups.burst = v),
     whole("limits.connections_per_address", (0, 10_000_000, "connections; 0: no limit"), |c, v| {
         c.limits.connections_per_address = number(v);
     }),

@@ -348,6 +348,10 @@ pub struct Limits {
     pub attempts_per_minute: u64,
     /// How many of them at once.
     pub attempts_burst: u64,
+    /// Accounts that one address may make.
+    pub address_sign_ups: Rate,
+    /// Accounts that all addresses together may make.
+    pub sign_ups: Rate,
     /// Most connections of one address at a time; 0: no limit. Addresses of proxies that are
     /// trusted have none.
     pub connections_per_address: usize,
@@ -365,7 +369,7 @@ pub struct Limits {
     pub devices_per_user: usize,
 }
 
-/// How often a user may do something, on each node.
+/// How often something may be done, on each node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// In the long run; 0: no limit.
@@ -382,6 +386,8 @@ impl Default for Limits {
             sign_up: SignUp::Open,
             attempts_per_minute: 30,
             attempts_burst: 30,
+            address_sign_ups: Rate { per_hour: 20, burst: 20 },
+            sign_ups: Rate { per_hour: 3_600, burst: 1_000 },
             connections_per_address: 1_000,
             limit_loopback: false,
             sends: Rate { per_hour: 360_000, burst: 1_000 },

@@ -12,6 +12,7 @@
 use crate::gate::Gate;
 use crate::process::{Process, rookery, tail};
 use crate::run::RunError;
+use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -268,7 +269,7 @@ impl Cluster {
     /// # Errors
     /// [`RunError`] when it gives no answer.
     pub fn status(&self, n: usize) -> Result<serde_json::Value, RunError> {
-        let text = self.ask(n, "GET", "/cluster")?;
+        let text = self.ask(n, "/cluster")?;
         serde_json::from_str(&text).map_err(|e| fault("cluster status", &e))
     }
 
@@ -286,9 +287,9 @@ impl Cluster {
     /// Asks a node to leave in order and to end.
     ///
     /// # Errors
-    /// [`RunError`] when it does not take that.
-    pub fn drain(&self, n: usize) -> Result<(), RunError> {
-        self.ask(n, "POST", "/drain").map(drop)
+    /// [`RunError`] when it was not started, or there is none.
+    pub fn drain(&mut self, n: usize) -> Result<(), RunError> {
+        self.node(n).map(|node| node.signal(Signal::TERM))
     }
 
     /// Waits until a node sees this many members, all of them active and linked.
@@ -350,14 +351,13 @@ impl Cluster {
         (0..self.count()).try_for_each(|n| cert(&["node", "--name", &name(n)]))
     }
 
-    fn ask(&self, n: usize, method: &str, path: &str) -> Result<String, RunError> {
+    fn ask(&self, n: usize, path: &str) -> Result<String, RunError> {
         let address = SocketAddr::new(self.place(n).address, self.ports(n)?.metrics);
         let exchange = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&address, ASKING)?;
             stream.set_read_timeout(Some(ASKING))?;
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: {address}\r\nx-rookery-admin: 1\r\n\
-                 connection: close\r\ncontent-length: 0\r\n\r\n"
+                "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             );
             stream.write_all(request.as_bytes())?;
             let mut answer = String::new();

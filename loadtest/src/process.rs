@@ -123,7 +123,9 @@ impl Drop for Process {
 }
 
 /// A user of the load test stands for many: no rates, and devices as many as a scenario has.
-const NO_LIMITS: [(&str, &str); 5] = [
+const NO_LIMITS: [(&str, &str); 7] = [
+    ("ROOKERY_LIMITS_ADDRESS_SIGN_UPS_PER_HOUR", "0"),
+    ("ROOKERY_LIMITS_SIGN_UPS_PER_HOUR", "0"),
     ("ROOKERY_LIMITS_SENDS_PER_HOUR", "0"),
     ("ROOKERY_LIMITS_OPENS_PER_HOUR", "0"),
     ("ROOKERY_LIMITS_CHANGES_PER_HOUR", "0"),

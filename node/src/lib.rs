@@ -60,6 +60,8 @@ pub struct AppState {
     pub gateway: Gateway,
     /// Attempts to log in that each address has left.
     pub attempts: http::Attempts,
+    /// Accounts that may still be made.
+    pub sign_ups: http::SignUps,
     /// Connections that each address has open.
     pub per_address: http::PerAddress,
     /// What everybody is told who connects.

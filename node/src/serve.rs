@@ -12,12 +12,12 @@ use crate::admin::Credentials;
 use crate::control::Control;
 use crate::gateway::{self, Gateway};
 use crate::http::accept::{self, Bounds, Door};
-use crate::http::{self, Attempts, PerAddress, Tls, TlsError};
+use crate::http::{self, Attempts, PerAddress, SignUps, Tls, TlsError};
 use crate::identity::{self, Cost, Identity, Secrets};
 use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
 use crate::{AppState, admin, metrics};
-use rookery_cluster_config::Config;
+use rookery_cluster_config::{Config, Limits};
 use rookery_store::StoreError;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -151,8 +151,7 @@ impl Node {
         let gateway =
             Gateway::start(&config, &store, http_addr).await.map_err(StartError::Gateway)?;
         let limits = config.limits;
-        let attempts =
-            Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback);
+        let attempts = attempts(&limits);
         let per_address = per_address(&config);
         let draining = AtomicBool::new(false);
         let state = Arc::new(AppState {
@@ -162,6 +161,7 @@ impl Node {
             identity,
             gateway,
             attempts,
+            sign_ups: SignUps::new(&limits),
             per_address: per_address.clone(),
             notices: admin::Notices::default(),
             reads: Semaphore::new(READS),
@@ -276,6 +276,11 @@ impl Node {
         }
         tracing::info!("the node has ended");
     }
+}
+
+/// How often an address may try.
+fn attempts(limits: &Limits) -> Attempts {
+    Attempts::new(limits.attempts_per_minute, limits.attempts_burst, limits.limit_loopback)
 }
 
 /// How many connections an address may have.

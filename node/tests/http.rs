@@ -293,7 +293,7 @@ async fn foreign_pages_are_turned_away_and_allowed_ones_may_read_the_answers() {
     let preflight = node.send(&from("OPTIONS", "/v1/login", "https://friend.example")).await;
     assert_eq!(preflight.status, 204);
     let methods = preflight.header("access-control-allow-methods");
-    assert_eq!(methods, Some("GET, POST, PATCH, DELETE"));
+    assert_eq!(methods, Some("GET, POST, PUT, PATCH, DELETE"));
     let answer = node.send(&from("POST", "/v1/signup", "https://friend.example")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://friend.example"));

@@ -296,6 +296,7 @@ impl<E: Engine> Store<E> {
             keys::last_seen(user),
             keys::profile(user),
             keys::privacy(user),
+            keys::settings(user),
         ];
         for key in single {
             ops.push(Op::Clear { key: own(key) });

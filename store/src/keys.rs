@@ -34,6 +34,7 @@
 //! N    name without look-alikes                <=33  user
 //! U    user                                       9  profile: display name, avatar
 //! X    user                                       9  shut out: since when, being deleted
+//! T    user                                       9  settings of the user's clients: name, value
 //! O    sha-256 of a foreign issuer and subject    33  user
 //! G    sha-256 of an invitation's code           33  expiry, uses left, creation
 //! B    user other-user                           17  the other one is blocked: since when
@@ -257,10 +258,7 @@ pub fn revocation(stamp: Stamp) -> [u8; 13] {
     key
 }
 
-/// The stamp that ends a revocation's key.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The stamp that ends a revocation's key; an error when the key has another length.
 pub(crate) fn revocation_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
     match key.last_chunk::<12>() {
         Some(stamp) if key.len() == 13 => Ok(Stamp(*stamp)),
@@ -274,10 +272,7 @@ pub fn audit(place: AuditPlace) -> [u8; 17] {
     pair(b'Y', place.time_ms, place.id)
 }
 
-/// The place that an audit entry's key names.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The place that an audit entry's key names; an error when the key has another length.
 pub(crate) fn audit_place(key: &[u8]) -> Result<AuditPlace, ReadError> {
     let id = last_id(key, "audit")?;
     let time = key.get(1..9).and_then(|time| <[u8; 8]>::try_from(time).ok());
@@ -297,6 +292,12 @@ pub fn skeleton(skeleton: &str) -> Bytes {
 #[must_use]
 pub fn profile(user: UserId) -> [u8; 9] {
     single(b'U', user.0)
+}
+
+/// Key of the settings that a user's clients keep.
+#[must_use]
+pub fn settings(user: UserId) -> [u8; 9] {
+    single(b'T', user.0)
 }
 
 /// Key of the row of an account that is shut out.
@@ -462,10 +463,7 @@ pub(crate) fn last_id(key: &[u8], row: &str) -> Result<u64, ReadError> {
     }
 }
 
-/// The stamp that ends an inbox pointer's key.
-///
-/// # Errors
-/// [`ReadError::Damaged`] when the key has another length.
+/// The stamp that ends an inbox pointer's key; an error when the key has another length.
 pub(crate) fn last_stamp(key: &[u8]) -> Result<Stamp, ReadError> {
     match key.last_chunk::<12>() {
         Some(stamp) if key.len() == INBOX_PREFIX_BYTES + 12 => Ok(Stamp(*stamp)),

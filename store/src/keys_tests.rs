@@ -56,6 +56,7 @@ fn every_key_has_exactly_these_bytes() {
         ),
         (hex(profile(ANN)), "55000000000000000a"),
         (hex(shut_out(ANN)), "58000000000000000a"),
+        (hex(settings(ANN)), "54000000000000000a"),
         (
             hex(invitation(&[0xcc; 32])),
             "47cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",

@@ -21,6 +21,19 @@ use std::collections::BTreeMap;
 /// Most users of a page.
 pub const MAX_PEOPLE_PAGE: usize = 100;
 
+/// A contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Who.
+    pub user: UserId,
+    /// Their unique name; empty when the account was deleted.
+    pub name: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Whether they are blocked too.
+    pub blocked: bool,
+}
+
 /// What became of the wish to block somebody, or to end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
@@ -64,6 +77,37 @@ impl<E: Engine> Store<E> {
         };
         let next = ids.last().copied().filter(|_| more);
         Ok((page.into_iter().zip(names).map(person).collect(), next))
+    }
+
+    /// The contacts of `me` after one of them, by rising id: at most `limit` (and
+    /// [`MAX_PEOPLE_PAGE`]), and after whom the next page begins, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn contacts(
+        &self,
+        me: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<(Vec<Contact>, Option<UserId>), ReadError> {
+        let limit = limit.clamp(1, MAX_PEOPLE_PAGE);
+        let view = self.latest().await?;
+        let mut rows = listed(&view, &keys::contacts(me), after, limit + 1).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let mut contacts = Vec::with_capacity(rows.len());
+        for (key, value) in &rows {
+            let user = UserId(keys::last_id(key, "contact")?);
+            let ContactRow { since_ms } = rows::decode(value)?;
+            let blocked = view.get(&keys::block(me, user)).await?.is_some();
+            contacts.push(Contact { user, name: String::new(), since_ms, blocked });
+        }
+        let ids: Vec<UserId> = contacts.iter().map(|contact| contact.user).collect();
+        let names = crate::accounts::names(&view, &ids).await?;
+        for (contact, name) in contacts.iter_mut().zip(names) {
+            contact.name = name.unwrap_or_default();
+        }
+        Ok((contacts, ids.last().copied().filter(|_| more)))
     }
 
     /// Makes `other` a contact of `me`, or takes them off the list.
@@ -169,12 +213,22 @@ pub(crate) async fn users(
     after: Option<UserId>,
     limit: usize,
 ) -> Result<Vec<UserId>, ReadError> {
+    let rows = listed(view, prefix, after, limit).await?;
+    rows.iter().map(|(key, _)| Ok(UserId(keys::last_id(key, "person")?))).collect()
+}
+
+/// The rows of a list of `me` after one user.
+async fn listed(
+    view: &impl View,
+    prefix: &[u8; 9],
+    after: Option<UserId>,
+    limit: usize,
+) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
     let from = match after {
         Some(after) => keys::successor(&[prefix.as_slice(), &after.to_be_bytes()].concat()),
         None => own(prefix),
     };
-    let rows = view.range(&from, &keys::prefix_end(prefix), limit, false).await?;
-    rows.iter().map(|(key, _)| Ok(UserId(keys::last_id(key, "person")?))).collect()
+    view.range(&from, &keys::prefix_end(prefix), limit, false).await
 }
 
 /// `other` is somebody else, who has an account.

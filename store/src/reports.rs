@@ -113,6 +113,17 @@ impl<E: Engine> Store<E> {
         rows.iter().map(decode).collect()
     }
 
+    /// One report.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn report_at(&self, place: ReportPlace) -> Result<Option<Report>, ReadError> {
+        let (conversation, seq, reporter) = place;
+        let key = own(keys::report(conversation, seq, reporter));
+        let row = self.latest().await?.get(&key).await?;
+        row.map(|value| decode(&(key, value))).transpose()
+    }
+
     /// What a user reported in a conversation, by rising seq.
     ///
     /// # Errors

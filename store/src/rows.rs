@@ -135,6 +135,8 @@ rows! {
     SkeletonRow = "name skeleton" { user: UserId }
     /// `U`: what a user shows of themselves.
     ProfileRow<'a> = "profile" { display_name: &'a str, avatar: &'a str, changed_ms: u64 }
+    /// `T`: what a user's clients keep for each other.
+    SettingsRow = "settings" { settings: Vec<SettingRow> }
     /// `X`: an account that nobody may use.
     ShutOutRow = "shut out" { since_ms: u64, deleting: bool }
     /// `O`: whose account a foreign issuer's subject has.
@@ -185,6 +187,13 @@ pub(crate) struct NoticeRow {
     pub(crate) time_ms: u64,
     pub(crate) until_ms: u64,
     pub(crate) text: String,
+}
+
+/// One of the settings of a [`SettingsRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct SettingRow {
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 /// One of the limits of an [`OverridesRow`].

@@ -76,6 +76,13 @@ fn every_value_has_exactly_these_bytes() {
             "01 0141 0162 09".into(),
         ),
         (encode(&ShutOutRow { since_ms: 9, deleting: true }), "01 09 01".into()),
+        // version, how many, then of each: name, value
+        (
+            encode(&SettingsRow {
+                settings: vec![SettingRow { name: "a".into(), value: "bc".into() }],
+            }),
+            "01 01 0161 026263".into(),
+        ),
         (
             encode(&InvitationRow { expires_ms: 8, uses_left: 2, created_ms: 9 }),
             "01 08 02 09".into(),

@@ -6,8 +6,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The header that every request which changes something carries where there is no token.
-pub(super) const HEADER: &str = "x-rookery-admin";
 /// Longer than any operation of the node takes.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest answer that is read.
@@ -88,7 +86,7 @@ fn exchange(address: SocketAddr, asked: Asked<'_>) -> std::io::Result<String> {
     let kind = body.map_or("", |_| "content-type: application/json\r\n");
     let body = body.unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{HEADER}: 1\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
          {token}{kind}content-length: {}\r\n\r\n{body}",
         body.len()
     );

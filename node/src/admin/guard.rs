@@ -25,6 +25,7 @@ pub(super) enum Logging {
 pub(super) fn logging(method: &Method, route: &str) -> Option<Logging> {
     let route = route.strip_prefix("/admin/v1/")?;
     Some(match (method.as_str(), route) {
+        ("POST", "drain") => Logging::Around("node.drain"),
         ("GET", "users") => Logging::Before("user.list"),
         ("GET", "users/{user}") => Logging::Before("user.show"),
         ("POST", "users/{user}/disable") => Logging::Around("user.disable"),
@@ -34,6 +35,8 @@ pub(super) fn logging(method: &Method, route: &str) -> Option<Logging> {
         ("POST", "invitations") => Logging::Around("invitation.make"),
         ("GET", "conversations") => Logging::Before("conversation.list"),
         ("GET", "conversations/{conversation}") => Logging::Before("conversation.show"),
+        ("GET", "reports") => Logging::Before("report.list"),
+        ("GET", "reports/{report}") => Logging::Before("report.show"),
         ("POST", "notices") => Logging::Around("notice.post"),
         ("DELETE", "notices") => Logging::Around("notice.withdraw"),
         ("PUT", "limits/{limit}") => Logging::Around("limit.set"),

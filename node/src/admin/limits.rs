@@ -9,10 +9,15 @@ use crate::AppState;
 use crate::http::query::{self, Segment};
 use crate::http::{ApiError, ErrorBody, ErrorCode, body, reads};
 use crate::identity::{IdentityError, on_store};
+use Limit::{
+    AddressSignUpsBurst, AddressSignUpsPerHour, AttemptsBurst, AttemptsPerMinute, ChangesBurst,
+    ChangesPerHour, ConnectionsPerAddress, OpensBurst, OpensPerHour, ReportsBurst, ReportsPerHour,
+    SendsBurst, SendsPerHour, SignUpsBurst, SignUpsPerHour,
+};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use rookery_cluster_config::{Config, SignUp};
+use rookery_cluster_config::{Config, Rate, SignUp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,10 +31,38 @@ enum Limit {
     AttemptsBurst = 2,
     SignUp = 3,
     ConnectionsPerAddress = 4,
+    AddressSignUpsPerHour = 5,
+    AddressSignUpsBurst = 6,
+    SignUpsPerHour = 7,
+    SignUpsBurst = 8,
+    SendsPerHour = 9,
+    SendsBurst = 10,
+    OpensPerHour = 11,
+    OpensBurst = 12,
+    ChangesPerHour = 13,
+    ChangesBurst = 14,
+    ReportsPerHour = 15,
+    ReportsBurst = 16,
 }
 
-const ALL: [Limit; 4] =
-    [Limit::AttemptsPerMinute, Limit::AttemptsBurst, Limit::SignUp, Limit::ConnectionsPerAddress];
+const ALL: [Limit; 16] = [
+    AttemptsPerMinute,
+    AttemptsBurst,
+    Limit::SignUp,
+    ConnectionsPerAddress,
+    AddressSignUpsPerHour,
+    AddressSignUpsBurst,
+    SignUpsPerHour,
+    SignUpsBurst,
+    SendsPerHour,
+    SendsBurst,
+    OpensPerHour,
+    OpensBurst,
+    ChangesPerHour,
+    ChangesBurst,
+    ReportsPerHour,
+    ReportsBurst,
+];
 
 /// In the order of their numbers in the store.
 const SIGN_UP: [(&str, SignUp); 3] =
@@ -43,10 +76,22 @@ impl Limit {
     /// As the key of the configuration, without its section.
     const fn name(self) -> &'static str {
         match self {
-            Self::AttemptsPerMinute => "attempts_per_minute",
-            Self::AttemptsBurst => "attempts_burst",
+            AttemptsPerMinute => "attempts_per_minute",
+            AttemptsBurst => "attempts_burst",
             Self::SignUp => "sign_up",
-            Self::ConnectionsPerAddress => "connections_per_address",
+            ConnectionsPerAddress => "connections_per_address",
+            AddressSignUpsPerHour => "address_sign_ups_per_hour",
+            AddressSignUpsBurst => "address_sign_ups_burst",
+            SignUpsPerHour => "sign_ups_per_hour",
+            SignUpsBurst => "sign_ups_burst",
+            SendsPerHour => "sends_per_hour",
+            SendsBurst => "sends_burst",
+            OpensPerHour => "opens_per_hour",
+            OpensBurst => "opens_burst",
+            ChangesPerHour => "changes_per_hour",
+            ChangesBurst => "changes_burst",
+            ReportsPerHour => "reports_per_hour",
+            ReportsBurst => "reports_burst",
         }
     }
 
@@ -57,24 +102,50 @@ impl Limit {
     fn configured(self, config: &Config) -> u64 {
         let limits = config.limits;
         match self {
-            Self::AttemptsPerMinute => limits.attempts_per_minute,
-            Self::AttemptsBurst => limits.attempts_burst,
+            AttemptsPerMinute => limits.attempts_per_minute,
+            AttemptsBurst => limits.attempts_burst,
             Self::SignUp => sign_up_number(limits.sign_up),
-            Self::ConnectionsPerAddress => {
+            ConnectionsPerAddress => {
                 u64::try_from(limits.connections_per_address).unwrap_or(u64::MAX)
             }
+            AddressSignUpsPerHour => limits.address_sign_ups.per_hour,
+            AddressSignUpsBurst => limits.address_sign_ups.burst,
+            SignUpsPerHour => limits.sign_ups.per_hour,
+            SignUpsBurst => limits.sign_ups.burst,
+            SendsPerHour => limits.sends.per_hour,
+            SendsBurst => limits.sends.burst,
+            OpensPerHour => limits.opens.per_hour,
+            OpensBurst => limits.opens.burst,
+            ChangesPerHour => limits.changes.per_hour,
+            ChangesBurst => limits.changes.burst,
+            ReportsPerHour => limits.reports.per_hour,
+            ReportsBurst => limits.reports.burst,
         }
+    }
+
+    /// Whether it is a rate in the long run; then 0 stands for none.
+    const fn is_hourly(self) -> bool {
+        matches!(
+            self,
+            AddressSignUpsPerHour
+                | SignUpsPerHour
+                | SendsPerHour
+                | OpensPerHour
+                | ChangesPerHour
+                | ReportsPerHour
+        )
     }
 
     /// The value of a text, if it may be one: the bounds are those of the configuration.
     fn parse(self, text: &str) -> Option<u64> {
         let bounds = match self {
-            Self::AttemptsPerMinute | Self::AttemptsBurst => 1..=1_000_000,
-            Self::ConnectionsPerAddress => 0..=10_000_000,
             Self::SignUp => {
                 let at = SIGN_UP.iter().position(|(name, _)| *name == text)?;
                 return u64::try_from(at).ok();
             }
+            ConnectionsPerAddress => 0..=10_000_000,
+            hourly if hourly.is_hourly() => 0..=3_600_000,
+            _ => 1..=1_000_000,
         };
         text.parse().ok().filter(|value| bounds.contains(value))
     }
@@ -88,9 +159,10 @@ impl Limit {
 
     const fn expects(self) -> &'static str {
         match self {
-            Self::AttemptsPerMinute | Self::AttemptsBurst => "the value is 1 to 1000000",
             Self::SignUp => "the value is open, invitation or closed",
-            Self::ConnectionsPerAddress => "the value is 0 to 10000000; 0: no limit",
+            ConnectionsPerAddress => "the value is 0 to 10000000; 0: no limit",
+            hourly if hourly.is_hourly() => "the value is 0 to 3600000; 0: no limit",
+            _ => "the value is 1 to 1000000",
         }
     }
 }
@@ -112,9 +184,18 @@ pub(super) fn apply(app: &AppState, overrides: &BTreeMap<u8, u64>) {
         let changed = overrides.get(&limit.number()).copied();
         changed.unwrap_or_else(|| limit.configured(&app.config))
     };
-    app.attempts.set(value(Limit::AttemptsPerMinute), value(Limit::AttemptsBurst));
+    let rate = |per_hour, burst| Rate { per_hour: value(per_hour), burst: value(burst) };
+    app.attempts.set(value(AttemptsPerMinute), value(AttemptsBurst));
     app.identity.set_sign_up(sign_up(value(Limit::SignUp)).1);
-    let connections = value(Limit::ConnectionsPerAddress);
+    let of_address = rate(AddressSignUpsPerHour, AddressSignUpsBurst);
+    app.sign_ups.set(of_address, rate(SignUpsPerHour, SignUpsBurst));
+    app.gateway.set_rates([
+        rate(SendsPerHour, SendsBurst),
+        rate(OpensPerHour, OpensBurst),
+        rate(ChangesPerHour, ChangesBurst),
+        rate(ReportsPerHour, ReportsBurst),
+    ]);
+    let connections = value(ConnectionsPerAddress);
     app.per_address.set(usize::try_from(connections).unwrap_or(usize::MAX));
 }
 
@@ -237,7 +318,7 @@ mod tests {
                 assert_eq!(limit.parse(bad), None, "{limit:?} {bad:?}");
             }
         }
-        assert_eq!(Limit::AttemptsBurst.parse("0"), None, "nobody could come in any more");
+        assert_eq!(AttemptsBurst.parse("0"), None, "nobody could come in any more");
         assert_eq!(sign_up(77).1, SignUp::Closed);
         let numbers: std::collections::BTreeSet<u8> = ALL.map(Limit::number).into();
         assert_eq!(numbers.len(), ALL.len());

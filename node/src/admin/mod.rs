@@ -1,10 +1,10 @@
 //! What operators ask of a running node.
 //!
 //! ```text
-//! unguarded     GET /cluster, POST /drain, on the listener of the metrics
+//! unguarded     GET /cluster, on the listener of the metrics
 //! router        /admin/v1/..., on a listener of its own (`admin.listen`)
 //!   guard       who asks (a token of `credentials`), and the log of what was asked
-//!   users, conversations, notices, limits, status, log
+//!   users, conversations, reports, notices, limits, status (and drain), log
 //!               the operations; openapi describes them
 //! follow        what operators changed on any node, applied on this one
 //! ask           the other end: how the command line asks
@@ -23,6 +23,7 @@ mod limits;
 mod log;
 mod notices;
 mod openapi;
+mod reports;
 mod router;
 mod status;
 mod unguarded;
@@ -36,6 +37,7 @@ pub(crate) mod views {
     pub(crate) use super::limits::LimitList;
     pub(crate) use super::log::LogPage;
     pub(crate) use super::notices::{NoticeList, NoticeView};
+    pub(crate) use super::reports::{ReportDetail, ReportPage};
     pub(crate) use super::status::NodeStatus;
     pub(crate) use super::users::{Invited, Revoked, UserDetail, UserPage, UserRow};
 }

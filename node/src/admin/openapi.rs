@@ -1,6 +1,6 @@
 //! The description of the operators' API, made from its handlers: `GET /admin/v1/openapi.json`.
 
-use super::{conversations, limits, log, notices, status, users};
+use super::{conversations, limits, log, notices, reports, status, users};
 use crate::http::BearerScheme;
 use axum::Json;
 use utoipa::OpenApi;
@@ -14,6 +14,7 @@ use utoipa::openapi::OpenApi as Document;
     modifiers(&BearerScheme),
     paths(
         status::show,
+        status::drain,
         users::list,
         users::show,
         users::disable,
@@ -23,6 +24,8 @@ use utoipa::openapi::OpenApi as Document;
         users::invite,
         conversations::list,
         conversations::show,
+        reports::list,
+        reports::show,
         notices::list,
         notices::post,
         notices::withdraw,
@@ -74,6 +77,6 @@ mod tests {
                 around += usize::from(changes);
             }
         }
-        assert_eq!(around, 9);
+        assert_eq!(around, 10);
     }
 }

@@ -1,7 +1,7 @@
 //! The routes of the operators' listener.
 
 use super::credentials::Credentials;
-use super::{conversations, guard, limits, log, notices, openapi, status, users};
+use super::{conversations, guard, limits, log, notices, openapi, reports, status, users};
 use crate::AppState;
 use crate::http::{ApiError, ErrorCode};
 use axum::Router;
@@ -29,6 +29,7 @@ pub(crate) fn router(app: Arc<AppState>, credentials: Credentials) -> Router {
     let admin = Arc::new(Admin { app, credentials, started: Instant::now() });
     let guarded = Router::new()
         .route("/admin/v1/status", get(status::show))
+        .route("/admin/v1/drain", post(status::drain))
         .route("/admin/v1/users", get(users::list))
         .route("/admin/v1/users/{user}", get(users::show).delete(users::delete))
         .route("/admin/v1/users/{user}/disable", post(users::disable))
@@ -37,6 +38,8 @@ pub(crate) fn router(app: Arc<AppState>, credentials: Credentials) -> Router {
         .route("/admin/v1/invitations", post(users::invite))
         .route("/admin/v1/conversations", get(conversations::list))
         .route("/admin/v1/conversations/{conversation}", get(conversations::show))
+        .route("/admin/v1/reports", get(reports::list))
+        .route("/admin/v1/reports/{report}", get(reports::show))
         .route(
             "/admin/v1/notices",
             get(notices::list).post(notices::post).delete(notices::withdraw),

@@ -1,4 +1,4 @@
-//! `GET /admin/v1/status`: how the node is.
+//! `GET /admin/v1/status`: how the node is. And `POST /admin/v1/drain`: its end.
 
 use super::guard::Operator;
 use super::router::{Admin, Answer};
@@ -6,6 +6,7 @@ use crate::http::ErrorBody;
 use crate::{cluster, process};
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -59,4 +60,13 @@ pub(super) async fn show(
         listen: app.http_addr.to_string(),
         cluster: cluster::status(&app.config, app.gateway.system()),
     }))
+}
+
+/// `POST /admin/v1/drain`: the node leaves in order, as after SIGTERM.
+#[utoipa::path(post, path = "/admin/v1/drain", tag = "node", security(("bearer" = [])),
+    responses((status = 202, description = "It is leaving; it ends when its clients are gone"),
+        (status = "default", description = "Refused", body = ErrorBody)))]
+pub(super) async fn drain(State(admin): State<Arc<Admin>>, _operator: Operator) -> StatusCode {
+    admin.app.leave.notify_one();
+    StatusCode::ACCEPTED
 }

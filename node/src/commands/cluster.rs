@@ -1,4 +1,4 @@
-//! `rookery cluster status` and `rookery drain`: what operators ask of a running node.
+//! `rookery cluster status`: the members of a cluster, as a running node sees them.
 
 use super::{Failure, configured, say};
 use crate::admin::{Asked, ask};
@@ -9,6 +9,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+const CLUSTER: Asked<'_> = Asked { method: "GET", path: "/cluster", token: None, body: None };
 
 /// Which node is asked.
 #[derive(Debug, Args)]
@@ -44,7 +46,7 @@ pub struct Status {
 
 impl Status {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-        let answer = ask(self.node.address()?, asked("GET", "/cluster")).map_err(Failure::new)?;
+        let answer = ask(self.node.address()?, CLUSTER).map_err(Failure::new)?;
         let status: cluster::Status = serde_json::from_str(&answer)
             .map_err(|error| Failure::new(format!("the answer is no status: {error}")))?;
         if self.json {
@@ -54,23 +56,4 @@ impl Status {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// What `drain` takes.
-#[derive(Debug, Args)]
-pub struct Drain {
-    #[command(flatten)]
-    node: Node,
-}
-
-impl Drain {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-        ask(self.node.address()?, asked("POST", "/drain")).map_err(Failure::new)?;
-        say(out, "the node is leaving; it ends when its clients are gone");
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn asked<'a>(method: &'a str, path: &'a str) -> Asked<'a> {
-    Asked { method, path, token: None, body: None }
 }

@@ -14,11 +14,11 @@ mod dev;
 mod migrate;
 mod restore;
 
-pub use admin::Admin;
+pub use admin::{Admin, Drain};
 pub use backup::Backup;
 pub use cert::{Cert, CertError};
 pub use check::Check;
-pub use cluster::{Drain, Status};
+pub use cluster::Status;
 pub use dev::Dev;
 pub use migrate::Migrate;
 pub use restore::Restore;

@@ -41,11 +41,12 @@ use admission::Admission;
 use meters::Meters;
 use quota::Quotas;
 use revoked::Revoked;
-use rookery_actors::ConnId;
 use rookery_actors::link::NodeKey;
+use rookery_actors::message::PresenceMsg;
 use rookery_actors::session::Settings;
 use rookery_actors::shell::{ActorSystem, Maintenance, SystemConfig};
-use rookery_cluster_config::{Config, Retention};
+use rookery_actors::{ConnId, Envelope};
+use rookery_cluster_config::{Config, Rate, Retention};
 use rookery_protocol::{DeviceId, UserId};
 use rookery_store::Owner;
 use rookery_store::retention::Policy;
@@ -173,6 +174,27 @@ impl Gateway {
     fn revoked_elsewhere(&self, user: UserId, device: DeviceId) {
         self.revoked.mark(user, device);
         self.system.end_device_here(user, device);
+    }
+
+    /// Lets a user make one more change of their own things.
+    ///
+    /// # Errors
+    /// The milliseconds to wait.
+    pub(crate) fn may_change(&self, user: UserId) -> Result<(), u32> {
+        let now_ms = self.system.now().mono_ms;
+        self.quotas.take(&self.quotas.of(user, now_ms), quota::Kind::Change, now_ms)
+    }
+
+    /// From now on users have these rates: of sends, opens, changes, reports.
+    pub(crate) fn set_rates(&self, rates: [Rate; 4]) {
+        self.quotas.set(rates);
+    }
+
+    /// Tells a user's devices that something of the user's own changed in the store.
+    pub(crate) fn own_changed(&self, user: UserId) {
+        // Only sessions have an inbox that can be full.
+        let told = self.system.tell(Envelope::Presence(user, PresenceMsg::Own));
+        debug_assert!(told.is_ok(), "presences take what they are told");
     }
 
     /// How many connections are open.

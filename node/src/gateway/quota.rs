@@ -20,7 +20,7 @@ const SWEEP_FROM: usize = 1_024;
 pub(crate) enum Kind {
     /// A message.
     Send,
-    /// A conversation found or opened by a name, which also finds out names.
+    /// A conversation found or opened by a name, or users found: it also finds out names.
     Open,
     /// A change of the user's own things.
     Change,
@@ -34,7 +34,7 @@ const KINDS: usize = 4;
 pub(crate) fn kind_of(frame: &ClientFrame) -> Option<Kind> {
     match frame {
         ClientFrame::Send(_) => Some(Kind::Send),
-        ClientFrame::OpenDirect(_) => Some(Kind::Open),
+        ClientFrame::OpenDirect(_) | ClientFrame::FindUsers(_) => Some(Kind::Open),
         ClientFrame::SetContact(_)
         | ClientFrame::SetBlocked(_)
         | ClientFrame::SetOwnState(_)
@@ -72,6 +72,8 @@ impl Quota {
     /// which the bucket is full one interval away, and that may lie no farther than its depth.
     fn take(&self, kind: Kind, bucket: Bucket, now: u64) -> Result<(), u64> {
         let Some(full_at) = self.0.get(kind as usize) else { return Ok(()) };
+        // Under a limit that was loosened since, nobody waits for what a stricter one took.
+        full_at.fetch_min(now.saturating_add(bucket.depth), Ordering::Relaxed);
         let after = |full_at: u64| full_at.max(now).saturating_add(bucket.interval);
         let fits = |full_at: u64| after(full_at) - now <= bucket.depth;
         let taken = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
@@ -85,10 +87,31 @@ impl Quota {
     }
 }
 
+/// A bucket's measures, which operators change while they are in use. One that is half changed is
+/// of no consequence.
+#[derive(Debug, Default)]
+struct Measures {
+    interval: AtomicU64,
+    depth: AtomicU64,
+}
+
+impl Measures {
+    fn set(&self, Bucket { interval, depth }: Bucket) {
+        self.interval.store(interval, Ordering::Relaxed);
+        self.depth.store(depth, Ordering::Relaxed);
+    }
+
+    fn bucket(&self) -> Bucket {
+        let (interval, depth) = (&self.interval, &self.depth);
+        let interval = interval.load(Ordering::Relaxed);
+        Bucket { interval, depth: depth.load(Ordering::Relaxed).max(interval) }
+    }
+}
+
 /// The buckets of all users of the node.
 #[derive(Debug)]
 pub(crate) struct Quotas {
-    buckets: [Bucket; KINDS],
+    measures: [Measures; KINDS],
     users: Mutex<Users>,
 }
 
@@ -100,9 +123,17 @@ struct Users {
 
 impl Quotas {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let rates = [limits.sends, limits.opens, limits.changes, limits.reports];
         let users = Users { quotas: HashMap::new(), sweep_at: SWEEP_FROM };
-        Self { buckets: rates.map(Bucket::from), users: Mutex::new(users) }
+        let quotas = Self { measures: Default::default(), users: Mutex::new(users) };
+        quotas.set([limits.sends, limits.opens, limits.changes, limits.reports]);
+        quotas
+    }
+
+    /// From now on these rates hold: of sends, opens, changes, reports. What was taken stays taken.
+    pub(crate) fn set(&self, rates: [Rate; KINDS]) {
+        for (measures, rate) in self.measures.iter().zip(rates) {
+            measures.set(rate.into());
+        }
     }
 
     /// The buckets of a user.
@@ -118,13 +149,13 @@ impl Quotas {
 
     /// Whether this kind is limited at all.
     pub(crate) fn limits(&self, kind: Kind) -> bool {
-        self.buckets.get(kind as usize).is_some_and(|bucket| bucket.interval > 0)
+        self.measures.get(kind as usize).is_some_and(|measures| measures.bucket().interval > 0)
     }
 
     /// Takes a token of a user; or the milliseconds until there is one.
     pub(crate) fn take(&self, quota: &Quota, kind: Kind, now_ms: u64) -> Result<(), u32> {
-        let Some(bucket) = self.buckets.get(kind as usize) else { return Ok(()) };
-        let wait = quota.take(kind, *bucket, now_ms.saturating_mul(1_000));
+        let Some(measures) = self.measures.get(kind as usize) else { return Ok(()) };
+        let wait = quota.take(kind, measures.bucket(), now_ms.saturating_mul(1_000));
         wait.map_err(|us| u32::try_from(us.div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
     }
 }
@@ -172,6 +203,24 @@ mod tests {
         assert!(!quotas.limits(Kind::Send));
         assert!(quotas.limits(Kind::Open));
         assert_eq!(taken(&quotas, USER, 0, 10_000), 10_000);
+    }
+
+    #[test]
+    fn a_changed_rate_holds_at_once_and_nobody_waits_for_what_a_stricter_one_took() {
+        let quotas = quotas(1, 3);
+        assert_eq!(taken(&quotas, USER, 0, 9), 3);
+        let set = |per_hour, burst| {
+            let Limits { opens, changes, reports, .. } = Limits::default();
+            quotas.set([Rate { per_hour, burst }, opens, changes, reports]);
+        };
+        set(3_600, 5);
+        let quota = quotas.of(USER, 0);
+        assert_eq!(quotas.take(&quota, Kind::Send, 0), Err(1_000));
+        assert_eq!(taken(&quotas, USER, 2_000, 9), 2);
+        set(0, 1);
+        assert_eq!(taken(&quotas, USER, 2_000, 999), 999);
+        set(3_600, 1);
+        assert_eq!(taken(&quotas, UserId(2), 2_000, 9), 1);
     }
 
     #[test]

@@ -90,7 +90,9 @@ pub(super) async fn sign_up(State(state): State<Arc<AppState>>, request: Request
     let websocket = websocket_url(request.headers(), &state);
     let fields =
         "the text fields name and password, and device_name and invitation if there are any";
-    let (_, body) = admit::<SignUpBody>(&state, request, fields).await?;
+    let (address, body) = admit::<SignUpBody>(&state, request, fields).await?;
+    let too_many = |wait| wait_for(wait, "too many accounts are being made");
+    state.sign_ups.take(address, Instant::now()).map_err(too_many)?;
     let SignUpBody { name, password, device_name, invitation } = body;
     let wanted = Wanted { name, password, device_name, invitation };
     let credentials = state.identity.sign_up(wanted).await?;
@@ -147,13 +149,15 @@ pub(super) async fn admit<T: serde::de::DeserializeOwned>(
         return Err(ApiError::new(ErrorCode::Internal, "a fault of the node; it was logged"));
     };
     let address = peer.address(request.headers(), &state.config.http.trusted_proxies);
-    state.attempts.take(address, Instant::now()).map_err(|wait| ApiError {
-        code: ErrorCode::RateLimited,
-        detail: "too many attempts from this address".into(),
-        retry_after_s: Some(wait.as_secs().saturating_add(1)),
-    })?;
+    let too_many = |wait| wait_for(wait, "too many attempts from this address");
+    state.attempts.take(address, Instant::now()).map_err(too_many)?;
     let patience = Duration::from_millis(state.config.http.body_timeout_ms);
     Ok((address, body::json(request, patience, fields).await?))
+}
+
+fn wait_for(wait: Duration, detail: &'static str) -> ApiError {
+    let retry_after_s = Some(wait.as_secs().saturating_add(1));
+    ApiError { retry_after_s, ..ApiError::new(ErrorCode::RateLimited, detail) }
 }
 
 fn admitted(state: &AppState, credentials: Credentials, websocket: String) -> Json<Admitted> {

@@ -41,6 +41,8 @@ pub enum ErrorCode {
     RateLimited,
     /// There are as many of the kind as there may be.
     TooMany,
+    /// What was to be changed is not what the client has any more.
+    Outdated,
     /// Too many requests wait.
     Busy,
     /// The body is over the limit.
@@ -80,6 +82,7 @@ impl ErrorCode {
             Self::ForeignOrigin => "ForeignOrigin",
             Self::RateLimited => "RateLimited",
             Self::TooMany => "TooMany",
+            Self::Outdated => "Outdated",
             Self::Busy => "Busy",
             Self::TooLarge => "TooLarge",
             Self::WrongContentType => "WrongContentType",
@@ -106,6 +109,7 @@ impl ErrorCode {
             Self::WrongCredentials | Self::BadToken | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
+            Self::Outdated => StatusCode::PRECONDITION_FAILED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,4 +1,5 @@
 //! Answers that a client may have already: it names what it has, and is told when that is the same.
+//! And changes that it wants made only of what it has.
 
 use super::error::{ApiError, ErrorCode};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +12,19 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         value.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii() == etag.as_bytes())
     })
+}
+
+/// Whether a change may be made of what has this content: `If-Match` is absent, or names it.
+pub(super) fn is_as_known<T: Serialize>(headers: &HeaderMap, value: &T) -> bool {
+    let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
+    if tags.peek().is_none() {
+        return true;
+    }
+    let Ok(bytes) = serde_json::to_vec(value) else { return false };
+    let etag = of(&bytes);
+    tags.flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|one| one == b"*" || one == etag.as_bytes())
 }
 
 /// The tag of a content.

@@ -1,6 +1,6 @@
 //! Everything the node keeps about the caller, as one file.
 //!
-//! Lines of JSON, each with what it is: `account`, `device`, `privacy`, `person`, `conversation`,
+//! Lines of JSON, each with what it is: `account`, `device`, `setting`, `privacy`, `person`, `conversation`,
 //! `own_state`, `report` and `entry` (of the conversation before them), and at last `end`: a file without it broke off. The file is made while
 //! it is sent, in bounded pieces: a slow reader slows it down and holds nothing else.
 
@@ -46,6 +46,12 @@ struct ExportedDevice {
     device: String,
     name: String,
     created_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    name: String,
+    value: String,
 }
 
 #[derive(Serialize)]
@@ -148,6 +154,11 @@ impl File<'_> {
                 break;
             }
         }
+        let kept =
+            reads::on(self.state, move |store| async move { Ok(store.settings(user).await?) });
+        let kept = kept.await?;
+        self.lines("setting", kept.into_iter().map(|(name, value)| Setting { name, value }))
+            .await?;
         self.people(user).await?;
         let mut after = None;
         loop {

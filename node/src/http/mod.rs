@@ -5,6 +5,7 @@
 //!   |- /v1/signup, /v1/login, /v1/refresh,
 //!   |  /v1/token                            guard (draining, origin) -> attempts -> identity
 //!   |- /v1/account, /v1/users, /v1/devices  guard -> bearer -> identity
+//!   |- /v1/settings, /v1/contacts           guard -> bearer -> a user's own rows of the store
 //!   |- /v1/conversations                    guard -> bearer -> reads of the store
 //!   |- /v1/openapi.json                     all of this as a document
 //!   |- /v1/discover                         guard -> where to connect
@@ -19,6 +20,7 @@ mod api;
 mod assets;
 mod bearer;
 pub(crate) mod body;
+mod contacts;
 mod conversations;
 mod devices;
 mod error;
@@ -27,10 +29,13 @@ mod export;
 mod health;
 mod openapi;
 pub mod origin;
+mod own;
 mod per_address;
 pub(crate) mod query;
 mod rate;
 pub(crate) mod reads;
+mod settings;
+mod sign_ups;
 mod stream;
 mod tls;
 
@@ -39,6 +44,7 @@ pub use error::{ApiError, ErrorBody, ErrorCode};
 pub(crate) use openapi::BearerScheme;
 pub use per_address::PerAddress;
 pub use rate::Attempts;
+pub use sign_ups::SignUps;
 pub use stream::Stream;
 pub use tls::{Tls, TlsError};
 
@@ -48,7 +54,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use origin::Origin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -84,6 +90,9 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/account/password", post(account::password))
         .route("/v1/account/delete", post(account::delete))
         .route("/v1/account/export", get(export::export))
+        .route("/v1/settings", get(settings::show).patch(settings::change))
+        .route("/v1/contacts", get(contacts::list))
+        .route("/v1/contacts/{user}", put(contacts::put).delete(contacts::remove))
         .route("/v1/users", get(account::named))
         .route("/v1/users/{user}", get(account::user))
         .route("/v1/conversations", get(conversations::list))
@@ -162,10 +171,15 @@ fn is_members_page(headers: &HeaderMap, state: &AppState) -> bool {
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    let readable = HeaderValue::from_static("etag, retry-after");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, readable);
     if preflight {
         for (name, value) in [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-none-match"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "authorization, content-type, if-match, if-none-match",
+            ),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));

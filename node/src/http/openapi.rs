@@ -1,6 +1,6 @@
 //! The description of this API, made from its handlers: `GET /v1/openapi.json`.
 
-use super::{account, api, conversations, devices, export};
+use super::{account, api, contacts, conversations, devices, export, settings};
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, RefOr};
@@ -25,6 +25,11 @@ use utoipa::{Modify, OpenApi};
         account::user,
         account::named,
         export::export,
+        settings::show,
+        settings::change,
+        contacts::list,
+        contacts::put,
+        contacts::remove,
         devices::list,
         devices::revoke,
         conversations::list,

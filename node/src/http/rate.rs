@@ -2,6 +2,7 @@
 //!
 //! It slows guessing from one place; the bounded password pool is what protects the machine.
 
+use rookery_cluster_config::Rate;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -35,8 +36,18 @@ impl Attempts {
     /// Buckets that hold `burst` attempts and gain `per_minute` of them.
     #[must_use]
     pub fn new(per_minute: u64, burst: u64, limit_loopback: bool) -> Self {
+        Self::every(minute(per_minute), burst, limit_loopback)
+    }
+
+    /// Buckets of a rate; one of 0 an hour has no bottom.
+    #[must_use]
+    pub fn hourly(Rate { per_hour, burst }: Rate, limit_loopback: bool) -> Self {
+        Self::every(hour(per_hour), burst, limit_loopback)
+    }
+
+    fn every(interval: Duration, burst: u64, limit_loopback: bool) -> Self {
         let state = State {
-            interval: interval(per_minute),
+            interval,
             burst: burst.max(1),
             full_at: HashMap::new(),
             shared_full_at: None,
@@ -49,7 +60,13 @@ impl Attempts {
     /// stays taken.
     pub fn set(&self, per_minute: u64, burst: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.interval, state.burst) = (interval(per_minute), burst.max(1));
+        (state.interval, state.burst) = (minute(per_minute), burst.max(1));
+    }
+
+    /// From now on buckets are those of a rate.
+    pub fn set_hourly(&self, Rate { per_hour, burst }: Rate) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.interval, state.burst) = (hour(per_hour), burst.max(1));
     }
 
     /// Takes one attempt.
@@ -62,8 +79,11 @@ impl Attempts {
             return Ok(());
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make_room(&mut state, address, now);
         let (interval, burst) = (state.interval, state.burst);
+        if interval.is_zero() {
+            return Ok(());
+        }
+        self.make_room(&mut state, address, now);
         if state.full_at.len() < self.max_addresses || state.full_at.contains_key(&address) {
             let full_at = state.full_at.entry(address).or_insert(now);
             return take(full_at, now, interval, burst);
@@ -84,8 +104,12 @@ impl Attempts {
     }
 }
 
-fn interval(per_minute: u64) -> Duration {
-    Duration::from_nanos(60_000_000_000 / per_minute.max(1))
+fn minute(times: u64) -> Duration {
+    Duration::from_nanos(60_000_000_000 / times.max(1))
+}
+
+fn hour(times: u64) -> Duration {
+    Duration::from_nanos(3_600_000_000_000_u64.checked_div(times).unwrap_or(0))
 }
 
 /// Takes an attempt from the bucket that is full again at `full_at`: each attempt moves that
@@ -96,9 +120,11 @@ fn take(
     interval: Duration,
     burst: u64,
 ) -> Result<(), Duration> {
-    let after = (*full_at).max(now) + interval;
-    let ahead = after.duration_since(now);
     let most = interval.saturating_mul(u32::try_from(burst).unwrap_or(u32::MAX));
+    // Under a limit that was loosened since, nobody waits for what a stricter one took.
+    *full_at = (*full_at).clamp(now, now + most);
+    let after = *full_at + interval;
+    let ahead = after.duration_since(now);
     if ahead > most {
         return Err(ahead - most);
     }

@@ -3,7 +3,7 @@
 use crate::support::wire::{Client, Goodbye, User};
 use crate::support::{Answer, Running, bearer, credentials};
 use rookery_cluster_config::SignUp;
-use rookery_protocol::CloseCode;
+use rookery_protocol::{CloseCode, OwnKind, ServerFrame};
 use rookery_store::check::check;
 use serde_json::{Value, json};
 
@@ -78,6 +78,140 @@ async fn a_profile_is_changed_and_seen_by_others_and_by_its_tag() {
     for path in ["/v1/users/x", "/v1/users/0000000000000001", "/v1/users?name=nobody"] {
         assert_eq!(get(&running, &bob, path).await.error(), (404, "NotFound".to_owned()), "{path}");
     }
+}
+
+#[tokio::test]
+async fn settings_are_the_same_on_every_device_and_go_with_the_account() {
+    let running = Running::start().await;
+    let phone = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let log_in = credentials("ada", "correct horse");
+    let laptop = User::from_answer(&running.post("/v1/login", &log_in).await.json());
+    let change = async |user: &User, settings: Value| {
+        call(&running, user, "PATCH", "/v1/settings", json!({ "settings": settings })).await
+    };
+    assert_eq!(get(&running, &phone, "/v1/settings").await.json(), json!({ "settings": {} }));
+    let set = change(&phone, json!({ "theme": "dark", "page.sound": "off" })).await;
+    let kept = json!({ "settings": { "theme": "dark", "page.sound": "off" } });
+    assert_eq!(set.json(), kept);
+    let seen = get(&running, &laptop, "/v1/settings").await;
+    assert_eq!(seen.json(), kept);
+    let etag = seen.header("etag").unwrap();
+    let request = bearer("GET", "/v1/settings", &laptop.token, None);
+    let known = request.replace("\r\n\r\n", &format!("\r\nif-none-match: {etag}\r\n\r\n"));
+    assert_eq!(running.send(&known).await.status, 304);
+    let changed = change(&laptop, json!({ "theme": null, "page.sound": "on" })).await;
+    assert_eq!(changed.json(), json!({ "settings": { "page.sound": "on" } }));
+    // Who says what the change is of is not let undo another device's.
+    let change_of = async |tag: &str, theme: &str| {
+        let body = json!({ "settings": { "theme": theme } }).to_string();
+        let request = bearer("PATCH", "/v1/settings", &phone.token, Some(&body));
+        let line = format!("\r\nif-match: {tag}\r\n\r\n");
+        running.send(&request.replacen("\r\n\r\n", &line, 1)).await
+    };
+    assert_eq!(change_of(etag, "light").await.error(), (412, "Outdated".to_owned()));
+    let etag = changed.header("etag").unwrap();
+    let set = change_of(&format!("\"other\", {etag}"), "light").await;
+    assert_eq!(set.json()["settings"], json!({ "theme": "light", "page.sound": "on" }));
+    assert_eq!(change_of(etag, "light").await.status, 200, "it is so already");
+    assert_eq!(change_of("*", "dim").await.status, 200);
+    change(&laptop, json!({ "theme": null })).await;
+    assert_eq!(get(&running, &bob, "/v1/settings").await.json(), json!({ "settings": {} }));
+    let many: serde_json::Map<String, Value> =
+        (0..65).map(|n| (format!("s-{n}"), json!("x"))).collect();
+    for bad in [
+        json!({ "": "x" }),
+        json!({ "Theme": "x" }),
+        json!({ "a b": "x" }),
+        json!({ ("x".repeat(65)): "x" }),
+        json!({ "theme": "x".repeat(513) }),
+        json!(many),
+    ] {
+        let refused = change(&phone, bad).await;
+        assert_eq!(refused.error(), (400, "BadRequest".to_owned()));
+    }
+    let file = get(&running, &phone, "/v1/account/export").await;
+    assert!(file.body.contains(r#"{"what":"setting","name":"page.sound","value":"on"}"#));
+    let body = json!({ "password": "correct horse" });
+    assert_eq!(call(&running, &phone, "POST", "/v1/account/delete", body).await.status, 204);
+    running.node.state().identity.finish_deletions().await.unwrap();
+    assert!(running.node.state().store.settings(phone.user).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn contacts_are_listed_by_cursor_put_and_taken_off_and_other_devices_hear_of_it() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let mut others = Vec::new();
+    for name in ["bob", "cat", "dan"] {
+        others.push(User::sign_up(&running, name).await);
+    }
+    let (mut laptop, _) = Client::live(&running, &ada).await;
+    let path = |user: &User| format!("/v1/contacts/{}", user.user);
+    let put = async |user: &User| call(&running, &ada, "PUT", &path(user), Value::Null).await;
+    for other in &others {
+        assert_eq!(put(other).await.status, 204);
+        let told = laptop.until(|frame| match frame {
+            ServerFrame::OwnChanged(changed) => Some(*changed),
+            _ => None,
+        });
+        let told = told.await;
+        assert_eq!((told.kind, told.id), (OwnKind::Person, other.user.0));
+    }
+    assert_eq!(put(&others[0]).await.status, 204, "again changes nothing");
+    let mut found = Vec::new();
+    let mut next = "/v1/contacts?limit=2".to_owned();
+    loop {
+        let page = get(&running, &ada, &next).await.json();
+        let contacts = page["contacts"].as_array().unwrap().clone();
+        assert!(contacts.iter().all(|contact| contact["blocked"] == false));
+        found.extend(contacts.iter().map(|contact| contact["name"].as_str().unwrap().to_owned()));
+        let Some(after) = page["next"].as_str() else { break };
+        next = format!("/v1/contacts?limit=2&after={after}");
+    }
+    found.sort();
+    assert_eq!(found, ["bob", "cat", "dan"]);
+    assert_eq!(put(&ada).await.error(), (400, "BadRequest".to_owned()));
+    for nobody in ["/v1/contacts/0000000000000001", "/v1/contacts/x", "/v1/contacts/%00"] {
+        let answer = call(&running, &ada, "PUT", nobody, Value::Null).await;
+        assert_eq!(answer.error(), (404, "NotFound".to_owned()), "{nobody}");
+    }
+    // The same rows as the frames have, and nobody else's.
+    let store = &running.node.state().store;
+    store.set_contact(ada.user, others[1].user, None).await.unwrap();
+    let list = async |user: &User| get(&running, user, "/v1/contacts").await.json();
+    assert_eq!(list(&ada).await["contacts"].as_array().unwrap().len(), 2);
+    assert_eq!(list(&others[0]).await, json!({ "contacts": [], "next": null }));
+    for _ in 0..2 {
+        let taken = call(&running, &ada, "DELETE", &path(&others[0]), Value::Null).await;
+        assert_eq!(taken.status, 204);
+    }
+    let left = list(&ada).await;
+    assert_eq!(left["contacts"][0]["name"], "dan");
+    assert_eq!(left["contacts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn changes_over_http_are_limited_together_with_those_over_the_wire() {
+    let running = Running::start_with(|config| {
+        config.limits.changes.per_hour = 1;
+        config.limits.changes.burst = 2;
+    })
+    .await;
+    let ada = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let path = format!("/v1/contacts/{}", bob.user);
+    assert_eq!(call(&running, &ada, "PUT", &path, Value::Null).await.status, 204);
+    let theme = json!({ "settings": { "theme": "dark" } });
+    let change =
+        async |user: &User| call(&running, user, "PATCH", "/v1/settings", theme.clone()).await;
+    assert_eq!(change(&ada).await.status, 200);
+    let refused = change(&ada).await;
+    assert_eq!(refused.error(), (429, "RateLimited".to_owned()));
+    assert!(refused.header("retry-after").is_some());
+    let refused = call(&running, &ada, "DELETE", &path, Value::Null).await;
+    assert_eq!(refused.error(), (429, "RateLimited".to_owned()));
+    assert_eq!(change(&bob).await.status, 200, "others have their own");
 }
 
 #[tokio::test]

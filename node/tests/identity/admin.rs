@@ -1,39 +1,38 @@
-//! Operators: who they are, what they see and do, what the log tells of it, and the command line.
+//! Operators: who they are, what they see and do, what the log tells of it.
 
 use crate::support::wire::{Client, Goodbye, User};
-use crate::support::{self, Answer, Running, bearer, credentials, process};
+use crate::support::{self, Answer, Running, bearer, credentials};
 use rookery_cluster_config::{Config, Engine};
 use rookery_node::admin::Credentials;
 use rookery_node::store_process::StoreProcess;
-use rookery_protocol::{CloseCode, ServerFrame, server};
+use rookery_protocol::{CloseCode, ReportReason, ServerFrame, server};
+use rookery_store::Complaint;
 use rookery_store::check::check;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Output;
 use tempfile::TempDir;
 
 /// An operator of a node.
-struct Ops {
+pub(crate) struct Ops {
     address: SocketAddr,
     token: String,
 }
 
 impl Ops {
-    fn new(running: &Running) -> Self {
+    pub(crate) fn new(running: &Running) -> Self {
         let credentials = Credentials::new(running.node.state().config.admin_tokens());
         let token = credentials.add("ops").unwrap();
         Self { address: running.node.admin_addr().unwrap(), token }
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
         let body = if body.is_null() { None } else { Some(body.to_string()) };
         let path = format!("/admin/v1/{path}");
         let request = bearer(method, &path, &self.token, body.as_deref());
         support::send(self.address, &request).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, Value::Null).await
     }
 
@@ -42,7 +41,7 @@ impl Ops {
     }
 
     /// What the log says, newest first: action, target, outcome.
-    async fn log(&self) -> Vec<(String, String, String)> {
+    pub(crate) async fn log(&self) -> Vec<(String, String, String)> {
         let page = self.get("audit?limit=200").await.json();
         let entry = |entry: &Value| {
             assert_eq!(entry["operator"], "ops");
@@ -54,8 +53,9 @@ impl Ops {
 }
 
 /// Every operation, with a good body where it takes one.
-const OPERATIONS: [(&str, &str, &str); 17] = [
+const OPERATIONS: [(&str, &str, &str); 20] = [
     ("GET", "status", ""),
+    ("POST", "drain", ""),
     ("GET", "users", ""),
     ("GET", "users/0000000000000001", ""),
     ("POST", "users/0000000000000001/disable", ""),
@@ -65,6 +65,8 @@ const OPERATIONS: [(&str, &str, &str); 17] = [
     ("POST", "invitations", r#"{"uses":1,"days":1}"#),
     ("GET", "conversations", ""),
     ("GET", "conversations/0000000000000001", ""),
+    ("GET", "reports", ""),
+    ("GET", "reports/000000000000000100000000000000010000000000000001", ""),
     ("GET", "notices", ""),
     ("POST", "notices", r#"{"text":"hello","minutes":1}"#),
     ("DELETE", "notices", ""),
@@ -121,6 +123,10 @@ async fn what_is_no_good_request_is_refused_in_the_one_shape() {
         ("GET", "users?limit=101", json!(null)),
         ("GET", "users?after=x", json!(null)),
         ("GET", "audit?before=x", json!(null)),
+        ("GET", "reports?after=x", json!(null)),
+        ("GET", "reports?limit=101", json!(null)),
+        ("PUT", "limits/sends_per_hour", json!({ "value": "-1" })),
+        ("PUT", "limits/sign_ups_burst", json!({ "value": "0" })),
         ("GET", "conversations?limit=0", json!(null)),
         ("POST", "invitations", json!({ "uses": 0, "days": 1 })),
         ("POST", "invitations", json!({ "uses": 1, "days": 367 })),
@@ -149,6 +155,8 @@ async fn what_is_no_good_request_is_refused_in_the_one_shape() {
         ("GET", "users/%2e%2e"),
         ("GET", "conversations/0000000000000001"),
         ("GET", "conversations/x"),
+        ("GET", "reports/x"),
+        ("GET", "reports/000000000000000100000000000000010000000000000001"),
         ("DELETE", "limits/max_connections"),
         ("GET", "nothing"),
     ] {
@@ -274,6 +282,51 @@ async fn a_conversation_is_inspected_without_a_word_of_what_was_said() {
     assert_eq!(rows[0].1, format!("conversations/{conversation}"));
 }
 
+#[tokio::test]
+async fn reports_are_listed_by_cursor_without_words_and_each_look_is_in_the_log() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let bob = User::sign_up(&running, "bob").await;
+    let ops = Ops::new(&running);
+    let (mut client, _) = Client::live(&running, &ada).await;
+    let conversation = client.open_direct("bob").await;
+    for _ in 0..3 {
+        let request = client.say(conversation, "canary-words-41d9").await;
+        client.sent(request).await;
+    }
+    let store = &running.node.state().store;
+    for seq in 1..=3 {
+        let comment = format!("canary-comment-{seq}");
+        let complaint = Complaint { conversation, seq, reason: ReportReason::Abuse, comment };
+        store.report(bob.user, &complaint, 7).await.unwrap();
+    }
+    let mut seqs = Vec::new();
+    let mut reports = Vec::new();
+    let mut path = "reports?limit=1".to_owned();
+    loop {
+        let answer = ops.get(&path).await;
+        assert!(!answer.body.contains("canary"), "{}", answer.body);
+        let page = answer.json();
+        for row in page["reports"].as_array().unwrap() {
+            assert_eq!(row["sender"], ada.user.to_string());
+            assert_eq!(row["reporter"], bob.user.to_string());
+            seqs.push(row["seq"].as_u64().unwrap());
+            reports.push(row["report"].as_str().unwrap().to_owned());
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("reports?limit=1&after={next}");
+    }
+    assert_eq!(seqs, [1, 2, 3]);
+    let path = format!("reports/{}", reports[1]);
+    let shown = ops.get(&path).await;
+    assert_eq!(shown.json()["comment"], "canary-comment-2");
+    assert!(!shown.body.contains("41d9"), "{}", shown.body);
+    let looks: Vec<_> =
+        ops.log().await.into_iter().map(|(action, target, _)| (action, target)).collect();
+    assert_eq!(looks[0], ("report.show".to_owned(), path));
+    assert_eq!(looks[1..], vec![("report.list".to_owned(), "reports".to_owned()); 3]);
+}
+
 /// The next notice; what else comes is dropped.
 async fn notice(client: &mut Client) -> server::Notice {
     client
@@ -285,16 +338,16 @@ async fn notice(client: &mut Client) -> server::Notice {
 }
 
 /// Two nodes on the store of a third process.
-struct Pair {
-    one: Running,
-    two: Running,
-    store: StoreProcess,
+pub(crate) struct Pair {
+    pub(crate) one: Running,
+    pub(crate) two: Running,
+    pub(crate) store: StoreProcess,
     /// Held until all of them are gone.
-    _dir: TempDir,
+    pub(crate) _dir: TempDir,
 }
 
 impl Pair {
-    async fn start(settings: impl Fn(&mut Config)) -> Self {
+    pub(crate) async fn start(settings: impl Fn(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = support::config(dir.path());
         config.store.engine = Engine::Shared;
@@ -345,54 +398,6 @@ async fn a_notice_reaches_who_is_connected_on_any_node_and_who_comes_while_it_ho
 }
 
 #[tokio::test]
-async fn limits_change_on_every_node_without_a_restart() {
-    let Pair { one, two, store, _dir } = Pair::start(|config| {
-        config.limits.limit_loopback = true;
-        config.limits.attempts_per_minute = 1;
-        config.limits.attempts_burst = 1_000_000;
-    })
-    .await;
-    let ops = Ops::new(&one);
-    let set = async |limit: &str, value: &str| {
-        let answer = ops.call("PUT", &format!("limits/{limit}"), json!({ "value": value })).await;
-        let list = answer.json();
-        let row = list["limits"].as_array().unwrap().iter().find(|row| row["limit"] == limit);
-        assert_eq!(
-            (&row.unwrap()["value"], &row.unwrap()["changed"]),
-            (&json!(value), &json!(true))
-        );
-    };
-    let sign_up = async |node: &Running, name: &str| {
-        node.post("/v1/signup", &credentials(name, "correct horse")).await
-    };
-    assert_eq!(sign_up(&two, "ada").await.status, 200);
-    set("sign_up", "closed").await;
-    assert_eq!(sign_up(&one, "bob").await.error(), (403, "SignUpClosed".to_owned()));
-    // The other node hears of it in its time.
-    let mut n = 0;
-    while sign_up(&two, &format!("early-{n}")).await.status == 200 {
-        n += 1;
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(sign_up(&two, "bob").await.error(), (403, "SignUpClosed".to_owned()));
-    assert_eq!(ops.call("DELETE", "limits/sign_up", Value::Null).await.status, 200);
-    assert_eq!(sign_up(&one, "bob").await.status, 200);
-    // Who has spent more than the new limit waits.
-    set("attempts_burst", "1").await;
-    let log_in = credentials("bob", "correct horse");
-    let answer = one.post("/v1/login", &log_in).await;
-    assert_eq!(answer.error(), (429, "RateLimited".to_owned()));
-    let shown = ops.get("limits").await.json();
-    let changed = shown["limits"].as_array().unwrap().iter().filter(|row| row["changed"] == true);
-    assert_eq!(changed.count(), 1);
-    let last = ops.log().await.remove(0);
-    assert_eq!(last, ("limit.set".into(), "limits/attempts_burst".into(), "done: 1".into()));
-    one.node.shutdown().await;
-    two.node.shutdown().await;
-    tokio::task::spawn_blocking(move || store.shutdown()).await.unwrap();
-}
-
-#[tokio::test]
 async fn an_invitation_made_by_an_operator_lets_so_many_in_and_its_code_is_not_in_the_log() {
     let running = Running::start_with(|config| {
         config.limits.sign_up = rookery_cluster_config::SignUp::Invitation;
@@ -413,65 +418,4 @@ async fn an_invitation_made_by_an_operator_lets_so_many_in_and_its_code_is_not_i
     let next = page.json()["next"].as_str().unwrap().to_owned();
     let page = ops.get(&format!("audit?limit=1&before={next}")).await.json();
     assert_eq!((&page["entries"][0]["outcome"], &page["next"]), (&json!("begun"), &Value::Null));
-}
-
-/// `rookery admin` with these words.
-fn run(node: SocketAddr, token: &Path, words: &[&str]) -> Output {
-    let mut command = process::rookery();
-    command.args(["admin", "--admin", &node.to_string(), "--token-file"]).arg(token).args(words);
-    command.output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_asks_and_prints_tables_or_json() {
-    let running = Running::start().await;
-    let ada = User::sign_up(&running, "ada").await;
-    let node = running.node.admin_addr().unwrap();
-    let token = running.dir.path().join("ops.token");
-    let mut making = process::rookery();
-    making.args(["admin", "token", "ops", "--data"]).arg(running.dir.path());
-    std::fs::write(&token, said(&making.output().unwrap())).unwrap();
-    let mut naming = process::rookery();
-    naming.args(["admin", "tokens", "--data"]).arg(running.dir.path());
-    assert_eq!(said(&naming.output().unwrap()), "ops\n");
-    let tell = |words: &[&str]| said(&run(node, &token, words));
-
-    let (mut client, _) = Client::welcomed(&running, &ada).await;
-    let users = tell(&["users"]);
-    assert!(users.starts_with("user ") && users.contains("  ada   good"), "{users}");
-    let json: Value = serde_json::from_str(&tell(&["users", "--json"])).unwrap();
-    assert_eq!(json["users"][0]["name"], "ada");
-    assert_eq!(tell(&["disable", "Ada"]), "done; devices logged out: 1\n");
-    assert_eq!(client.goodbye().await, Goodbye::with(None, CloseCode::Revoked));
-    assert!(tell(&["user", &ada.user.to_string()]).contains("disabled since 20"));
-    assert_eq!(tell(&["enable", "ada"]), "done\n");
-    let refused = run(node, &token, &["delete", "ada"]);
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"));
-    assert!(tell(&["status"]).contains("connections"));
-    assert!(tell(&["limit", "sign_up", "closed"]).contains("closed"));
-    assert!(!tell(&["limit", "sign_up", "--reset"]).contains("closed"));
-    assert!(tell(&["notice", "Back soon."]).starts_with("notice 1 is told until 20"));
-    assert!(tell(&["notices"]).contains("Back soon."));
-    assert_eq!(tell(&["notices", "--withdraw"]), "done\n");
-    assert_eq!(tell(&["invite"]).trim().len(), 32);
-    assert_eq!(tell(&["conversations"]), "conversation\n");
-    assert!(tell(&["delete", "ada", "--yes"]).starts_with("done"));
-    let log = tell(&["audit"]);
-    for action in ["user.disable", "user.enable", "limit.set", "notice.post", "user.delete"] {
-        assert!(log.contains(action), "{action} is not in\n{log}");
-    }
-    for words in [&["user", "nobody"][..], &["conversation", "0000000000000001"]] {
-        let refused = run(node, &token, words);
-        assert_eq!(refused.status.code(), Some(1), "{words:?}");
-        assert!(String::from_utf8_lossy(&refused.stderr).contains("NotFound"), "{words:?}");
-    }
-    std::fs::write(&token, "0000").unwrap();
-    let refused = run(node, &token, &["status"]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("rookery admin token"));
 }

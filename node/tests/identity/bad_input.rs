@@ -19,6 +19,7 @@ fn with_bodies(user: &User) -> Vec<(&'static str, &'static str, Value, bool)> {
         ("POST", "/v1/login", json!({ "name": "ada", "password": password }), false),
         ("POST", "/v1/refresh", json!({ "refresh_token": user.refresh_token }), false),
         ("PATCH", "/v1/account", json!({ "display_name": "Ada" }), true),
+        ("PATCH", "/v1/settings", json!({ "settings": { "theme": "dark" } }), true),
         (
             "POST",
             "/v1/account/password",
@@ -30,9 +31,12 @@ fn with_bodies(user: &User) -> Vec<(&'static str, &'static str, Value, bool)> {
 }
 
 /// Operations that take a token and no body.
-const WITHOUT_BODIES: [(&str, &str); 10] = [
+const WITHOUT_BODIES: [(&str, &str); 13] = [
     ("GET", "/v1/account"),
     ("GET", "/v1/account/export"),
+    ("GET", "/v1/settings"),
+    ("GET", "/v1/contacts"),
+    ("PUT", "/v1/contacts/0000000000000001"),
     ("GET", "/v1/users/0000000000000001"),
     ("GET", "/v1/users?name=ada"),
     ("GET", "/v1/devices"),
@@ -88,7 +92,8 @@ async fn every_body_is_held_to_its_form() {
     for (method, path, good, _) in with_bodies(&ada) {
         for body in spoiled(&good) {
             // A change of nothing is one: what is optional may be missing.
-            if path == "/v1/account" && body == "{}" {
+            let nothing = [("/v1/account", "{}"), ("/v1/settings", r#"{"settings":{}}"#)];
+            if nothing.contains(&(path, body.as_str())) {
                 continue;
             }
             let request = bearer(method, path, &ada.token, Some(&body));
@@ -200,6 +205,41 @@ async fn paths_and_methods_that_are_not_there_are_told_so() {
         assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
         assert_eq!(answer.header("set-cookie"), None, "{path}");
     }
+}
+
+#[tokio::test]
+async fn headers_that_hide_or_inject_others_are_refused_before_anything_looks_at_them() {
+    let running = Running::start().await;
+    let ada = User::sign_up(&running, "ada").await;
+    let good = bearer("GET", "/v1/account", &ada.token, None);
+    assert_eq!(running.send(&good).await.status, 200);
+    for line in [
+        "content-length: 0\r\ncontent-length: 7",
+        "content-length: -1",
+        "content-length: 0, 7",
+        "transfer-encoding: gzip",
+        "x-note: a\r\n set-cookie: x=1",
+        "x-note: a\rset-cookie: x=1",
+        "x-note: a\0b",
+        "x note: a",
+        "x-note : a",
+        ": a",
+        "x-note",
+    ] {
+        let request = good.replacen("content-length: 0", line, 1);
+        let answer = running.send(&request).await;
+        assert_eq!(answer.status, 400, "{line:?}: {answer:?}");
+        assert_eq!(answer.header("set-cookie"), None, "{line:?}");
+        assert!(!answer.body.contains("ada"), "{line:?}: {}", answer.body);
+    }
+    // What a client says of itself comes back as it said it, and in the body alone.
+    let label = "phone\r\nset-cookie: x=1";
+    let log_in = json!({ "name": "ada", "password": "correct horse", "device_name": label });
+    let answer = running.post("/v1/login", &log_in.to_string()).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+    let devices = running.send(&bearer("GET", "/v1/devices", &ada.token, None)).await;
+    assert_eq!((devices.status, devices.header("set-cookie")), (200, None));
+    assert_eq!(devices.json()["devices"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

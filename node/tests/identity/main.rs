@@ -10,6 +10,8 @@
 
 mod accounts;
 mod admin;
+mod admin_limits;
+mod admin_tools;
 mod bad_input;
 mod http2;
 mod issuer;

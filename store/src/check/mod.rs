@@ -263,6 +263,7 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'R' => users::revocation(&mut row),
         b'N' => users::skeleton(&mut row),
         b'U' => users::profile(&mut row),
+        b'T' => users::settings(&mut row),
         b'X' => users::shut_out(&mut row),
         b'G' => users::invitation(&mut row),
         b'O' => users::external(&mut row),

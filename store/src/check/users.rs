@@ -8,8 +8,10 @@ use crate::refresh::MAX_FAMILY;
 use crate::rows::{
     self, AccountRow, BlockRow, ContactRow, DeviceValue, EpochRow, ExternalRow, FamilyRow,
     FenceRow, InstallationRow, InvitationRow, KeyRingRow, NameRow, PointerRow, PrivacyRow,
-    ProfileRow, RefreshValue, RevocationRow, ShutOutRow, SigningRow, SkeletonRow, TransferRow,
+    ProfileRow, RefreshValue, RevocationRow, SettingsRow, ShutOutRow, SigningRow, SkeletonRow,
+    TransferRow,
 };
+use crate::settings::MAX_SETTINGS;
 use crate::slot::SLOTS;
 use crate::{keys, members, names, store};
 use rookery_protocol::{DeviceId, UserId};
@@ -169,6 +171,15 @@ pub(super) fn skeleton(row: &mut Parts<'_>) -> Judged {
 
 pub(super) fn profile(row: &mut Parts<'_>) -> Judged {
     row.decode::<ProfileRow<'_>>()?;
+    of_an_account(row)
+}
+
+pub(super) fn settings(row: &mut Parts<'_>) -> Judged {
+    let SettingsRow { settings } = row.decode()?;
+    must(settings.len() <= MAX_SETTINGS, || format!("it has {} settings", settings.len()))?;
+    must(settings.is_sorted_by(|a, b| a.name < b.name), || {
+        "a setting stands in it twice, or out of its order".to_owned()
+    })?;
     of_an_account(row)
 }
 

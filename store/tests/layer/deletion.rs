@@ -17,6 +17,8 @@ fn a_deleted_user_leaves_a_whole_store_without_what_they_wrote(store: &Store) {
     populate(store);
     let change = |_| rookery_store::Profile { display_name: "Ann".into(), ..Default::default() };
     run(store.change_profile(ANN, change)).unwrap();
+    let changes = [("theme".to_owned(), Some("dark".to_owned()))].into();
+    run(store.change_settings(ANN, &changes, |_| true)).unwrap();
     run(store.shut_out(ANN, DELETING)).unwrap();
     assert_eq!(run(store.deletions()), Ok(vec![ANN]));
     run(store.erase_account(ANN, NOW)).unwrap();
@@ -34,7 +36,7 @@ fn a_deleted_user_leaves_a_whole_store_without_what_they_wrote(store: &Store) {
         key.first() == Some(&tag) && key.get(1..9) == Some(&ANN.0.to_be_bytes()[..])
     };
     for (key, _) in all_rows(store) {
-        assert!(!b"vyqijsUX".iter().any(|tag| own(*tag, &key)), "{key:?}");
+        assert!(!b"vyqijsTUX".iter().any(|tag| own(*tag, &key)), "{key:?}");
     }
     let report = run(check(store, |_| {})).unwrap();
     assert!(report.is_clean(), "{:#?}", report.findings);

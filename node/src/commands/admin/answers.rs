@@ -2,7 +2,7 @@
 
 use crate::admin::views::{
     ConversationIds, Inspected, Invited, LimitList, LogPage, NodeStatus, NoticeList, NoticeView,
-    Revoked, UserDetail, UserPage, UserRow,
+    ReportDetail, ReportPage, Revoked, UserDetail, UserPage, UserRow,
 };
 use crate::table::{plain, table, time};
 
@@ -103,6 +103,39 @@ pub(super) fn conversation(inspected: Inspected) -> String {
     });
     text.push_str(&table(heads, rows.collect()));
     text
+}
+
+pub(super) fn reports(page: ReportPage) -> String {
+    let heads = ["time (UTC)", "reason", "conversation", "seq", "sender", "reporter", "report"];
+    let rows = page.reports.into_iter().map(|row| {
+        let (at, reason) = (time(Some(row.time_ms)), reason(row.reason));
+        [at, reason, row.conversation, row.seq.to_string(), row.sender, row.reporter, row.report]
+    });
+    with_next(table(heads, rows.collect()), page.next, "--after")
+}
+
+pub(super) fn report(ReportDetail { report, comment }: ReportDetail) -> String {
+    let lines = [
+        ("conversation", report.conversation),
+        ("seq", report.seq.to_string()),
+        ("sender", report.sender),
+        ("reporter", report.reporter),
+        ("reported", time(Some(report.time_ms))),
+        ("reason", reason(report.reason)),
+        ("comment", comment),
+    ];
+    let lines = lines.into_iter();
+    lines.map(|(name, value)| format!("{name:<14}{}\n", plain(&value))).collect()
+}
+
+fn reason(code: u8) -> String {
+    match code {
+        1 => "spam".to_owned(),
+        2 => "abuse".to_owned(),
+        3 => "illegal".to_owned(),
+        4 => "unlisted".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 pub(super) fn notice(notice: NoticeView) -> String {

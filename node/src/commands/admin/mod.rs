@@ -1,4 +1,5 @@
-//! `rookery admin`: what operators ask of a running node, and the tokens they show.
+//! `rookery admin`, and `rookery drain`: what operators ask of a running node, and the tokens they
+//! show.
 //!
 //! Each question is one request of the operators' API ([`questions`]); its answer is printed as a
 //! table ([`answers`]), or with `--json` as it came.
@@ -21,6 +22,9 @@ use std::process::ExitCode;
 pub struct Admin {
     #[command(flatten)]
     node: Node,
+    /// The answer as JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     what: What,
 }
@@ -37,9 +41,21 @@ struct Node {
     /// File that holds an operator's token.
     #[arg(long, value_name = "FILE", env = "ROOKERY_ADMIN_TOKEN_FILE", global = true)]
     token_file: Option<PathBuf>,
-    /// The answer as JSON instead of a table.
-    #[arg(long, global = true)]
-    json: bool,
+}
+
+/// What `drain` takes.
+#[derive(Debug, Args)]
+pub struct Drain {
+    #[command(flatten)]
+    node: Node,
+}
+
+impl Drain {
+    pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+        Asking::new(self.node)?.ask("POST", "/admin/v1/drain", None)?;
+        say(out, "the node is leaving; it ends when its clients are gone");
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,7 +90,7 @@ struct Data {
 
 impl Admin {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-        let Self { node, what } = self;
+        let Self { node, json, what } = self;
         match what {
             What::Token(token) => token.run(node.config, out)?,
             What::Tokens(data) => {
@@ -82,7 +98,6 @@ impl Admin {
                 names.iter().for_each(|name| say(out, name));
             }
             What::Ask(question) => {
-                let json = node.json;
                 let asking = Asking::new(node)?;
                 let (answer, table) = question.put(&asking)?;
                 say(out, if json { answer.trim_end() } else { table.trim_end() });

@@ -31,6 +31,10 @@ pub(super) enum Question {
     Conversations(Page),
     /// One conversation: who takes part, how much was said. Never what.
     Conversation(Conversation),
+    /// What users reported, page by page, without their words.
+    Reports(Page),
+    /// One report, with what its reporter wrote to the operators.
+    Report(Report),
     /// Tells everybody who is connected to any node.
     Notice(Notice),
     /// The notices that hold.
@@ -96,6 +100,13 @@ pub(super) struct Invite {
 #[derive(Debug, Args)]
 pub(super) struct Conversation {
     /// Its id: 16 digits of hex.
+    id: String,
+}
+
+/// What `report` takes.
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// Its id: 48 digits of hex.
     id: String,
 }
 
@@ -178,6 +189,12 @@ impl Question {
             }
             Self::Conversation(Conversation { id }) => {
                 shown(get(&format!("conversations/{}", escaped(&id)))?, answers::conversation)
+            }
+            Self::Reports(page) => {
+                shown(get(&format!("reports{}", page.query()))?, answers::reports)
+            }
+            Self::Report(Report { id }) => {
+                shown(get(&format!("reports/{}", escaped(&id)))?, answers::report)
             }
             Self::Notice(Notice { text, minutes }) => {
                 let body = json!({ "text": text, "minutes": minutes }).to_string();
