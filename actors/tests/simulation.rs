@@ -13,12 +13,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Seeds of a run of the tests; CI runs 10,000 with optimised code.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 /// Seeds that found a fault once. What a seed draws changes with the simulation; they are run for good
 /// measure.
 const FOUND: &[u64] = &[24, 64, 97, 225, 310, 341, 1_330, 3_034];
 /// A planted bug is found within so many seeds, or the simulation is not good enough.
 const MOST_SEEDS: u64 = 1_000;
+/// Most bugs show in these, looked at first. What is missed there is looked for in all.
+const FIRST: u64 = 10;
+/// The first seeds of the bugs that don't, found by `simulate --bugs`: without optimisation each
+/// seed that is spared is half a second.
+const RARE: &[u64] = &[17, 29, 31, 37, 73, 86, 139, 149, 281];
 
 #[test]
 fn no_seed_finds_a_breach() {
@@ -45,8 +50,9 @@ fn every_planted_bug_is_found() {
     let look = || {
         while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
             plant(Some(*bug));
-            let found =
-                (1..=MOST_SEEDS).find_map(|seed| Some((seed, sim::run(seed, false).breach?)));
+            let rest = FIRST + 1..=MOST_SEEDS;
+            let mut seeds = (1..=FIRST).chain(RARE.iter().copied()).chain(rest);
+            let found = seeds.find_map(|seed| Some((seed, sim::run(seed, false).breach?)));
             match found {
                 Some((seed, breach)) => println!("{bug:?}: seed {seed}: {breach:.100}"),
                 None => missed.lock().unwrap().push(*bug),
