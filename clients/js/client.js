@@ -4,10 +4,11 @@
 // entry is applied once, by seq; a gap is filled from history; a send is repeated with the same id
 // until it is answered. What changes is told by events; the state is there to be read.
 
-import { EntryKind, Direction, MarkKind } from "./codec.js";
+import { EntryKind, Direction } from "./codec.js";
 import { Connection, systemTimers } from "./connection.js";
 import { bodyOf, Conversation, max } from "./conversation.js";
 import { asLogged, encodeChange, ends } from "./groups.js";
+import { Marks } from "./marks.js";
 import { RequestError, Requests } from "./requests.js";
 import { memoryStore, Sends } from "./sends.js";
 import { Typing } from "./typing.js";
@@ -17,7 +18,6 @@ export { textOf } from "./conversation.js";
 export { HttpError, logIn, signUp, Tokens } from "./http.js";
 export { memoryStore, RequestError };
 
-const MARKS_AFTER_MS = 150;
 const WATCH_BATCH = 200;
 /** A gap above this many entries is not filled: the run begins again at the newest. */
 const LONGEST_GAP = 1000n;
@@ -34,8 +34,7 @@ export class Client {
   #clockOffset = 0;
   #watchLimit = 1000;
   #watched = new Set();
-  #dirty = new Set();
-  #marksTimer = null;
+  #marks;
   #typing;
   #away = false;
 
@@ -63,6 +62,7 @@ export class Client {
       (fields) => send("SetTyping", fields),
       (conversation) => this.#emit("typing", { conversation }),
     );
+    this.#marks = new Marks(this.#timers, send, () => this.me?.user);
     this.#sends = new Sends({
       timers: this.#timers,
       random,
@@ -153,7 +153,7 @@ export class Client {
     if (!fields.resumed) void this.#newSession();
     for (const conversation of this.conversations.values()) {
       conversation.told = { delivered: 0n, read: 0n };
-      this.#wantMarks(conversation);
+      this.#marks.want(conversation);
     }
     this.#requests.pump();
     // Sends follow what arrives in the same turn: a replayed answer saves a retry.
@@ -254,17 +254,22 @@ export class Client {
   }
 
   async #describe(conversation) {
-    if (conversation.busy.describing) return;
-    conversation.busy.describing = true;
+    const { busy } = conversation;
+    // An answer on its way may have been read before what asks for this one.
+    if (busy.describing) return void (busy.outdated = true);
+    busy.describing = true;
     try {
       const { info } = await this.request("Describe", { conversation: conversation.id });
       this.#described(info);
     } catch (error) {
-      if (error.code === NOT_A_MEMBER) this.#ended(conversation);
+      if (error.code === NOT_A_MEMBER) this.#ended(conversation, conversation.head);
       else this.#emit("fault", error);
     } finally {
-      conversation.busy.describing = false;
+      busy.describing = false;
     }
+    const again = busy.outdated && !conversation.left;
+    busy.outdated = false;
+    if (again) await this.#describe(conversation);
   }
 
   #described(info) {
@@ -294,13 +299,15 @@ export class Client {
     this.#emit("entries", { conversation, entries, at: "end" });
     for (const entry of entries) this.#typing.stop(conversation, entry.sender);
     this.#wantDelivered(conversation);
-    if (entries.some((entry) => ends(entry, this.me?.user))) return this.#ended(conversation);
-    if (entries.some(({ kind }) => kind === EntryKind.Group)) void this.#describe(conversation);
+    const last = entries.findLast((entry) => ends(entry, this.me?.user));
+    if (last) this.#ended(conversation, last.seq);
+    const tells = ({ kind, seq }) => kind === EntryKind.Group && seq > conversation.leftAt;
+    if (entries.some(tells)) void this.#describe(conversation);
   }
 
   /** No member any more: what is here stays. */
-  #ended(conversation) {
-    conversation.left = true;
+  #ended(conversation, seq) {
+    conversation.end(seq);
     this.#emit("conversation", { conversation });
   }
 
@@ -429,35 +436,12 @@ export class Client {
     wanted.read = seq;
     wanted.delivered = max(wanted.delivered, seq);
     this.#emit("conversation", { conversation });
-    this.#wantMarks(conversation);
+    this.#marks.want(conversation);
   }
 
   #wantDelivered(conversation) {
     conversation.wanted.delivered = max(conversation.wanted.delivered, conversation.head);
-    this.#wantMarks(conversation);
-  }
-
-  #wantMarks(conversation) {
-    this.#dirty.add(conversation);
-    this.#marksTimer ??= this.#timers.set(() => {
-      this.#marksTimer = null;
-      for (const one of this.#dirty) this.#sendMarks(one);
-      this.#dirty.clear();
-    }, MARKS_AFTER_MS);
-  }
-
-  #sendMarks({ id: conversation, members, wanted, told, left }) {
-    const own = this.me && !left && members.get(this.me.user);
-    if (!own) return;
-    const send = (kind, seq) => this.#connection.send("Mark", { conversation, kind, seq });
-    if (wanted.read > max(own.read, told.read) && send(MarkKind.Read, wanted.read)) {
-      told.read = wanted.read;
-      // Having read implies delivery.
-      told.delivered = max(told.delivered, wanted.read);
-    }
-    if (wanted.delivered > max(own.delivered, told.delivered)) {
-      if (send(MarkKind.Delivered, wanted.delivered)) told.delivered = wanted.delivered;
-    }
+    this.#marks.want(conversation);
   }
 
   #receipt({ conversation: id, user, kind, seq }) {

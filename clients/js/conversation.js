@@ -39,13 +39,15 @@ export class Conversation {
     this.entries = [];
     /** The user is no member any more. */
     this.left = false;
+    /** The last entry that ended a membership of the user. */
+    this.leftAt = -1n;
     /** Users who type now. */
     this.typing = new Set();
     /** This user's marks as wished for, and as told to the service on this connection. */
     this.wanted = { delivered: 0n, read: 0n };
     this.told = { delivered: 0n, read: 0n };
     /** Work under way, so that it is not begun twice. */
-    this.busy = { describing: false, filling: false, older: null };
+    this.busy = { describing: false, outdated: false, filling: false, older: null };
   }
 
   /** Whether older entries than the loaded ones may exist. */
@@ -71,8 +73,18 @@ export class Conversation {
     return this.head > read ? Number(this.head - read) : 0;
   }
 
-  /** The service's description. Marks never move back. */
+  /** No member any more since this entry. */
+  end(seq) {
+    this.left = true;
+    this.leftAt = max(this.leftAt, seq);
+  }
+
+  /**
+   * The service's description. Marks never move back. One that was read before the user ceased to be a
+   * member says nothing: it was overtaken by the entry that ended it.
+   */
   describe(info) {
+    if (info.head <= this.leftAt) return;
     this.kind = info.kind;
     this.title = info.title;
     this.floor = max(this.floor, info.floor);

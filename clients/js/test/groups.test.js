@@ -79,6 +79,41 @@ test("the entry that ends the membership is the last, and marks are sent no more
   assert.deepEqual(socket.take("Mark"), []);
 });
 
+test("a description that was read before the membership ended brings nobody back", async () => {
+  const { socket, chat } = await inGroup(1);
+  const renamed = entry(2, { action: GroupAction.Rename, text: "new" });
+  socket.receive(["Message", { conversation: CHAT, entry: renamed }]);
+  const { request } = socket.one("Describe");
+  const removed = entry(3, { action: GroupAction.Remove, users: [ADA] });
+  socket.receive(["Message", { conversation: CHAT, entry: removed }]);
+  assert.equal(chat.left, true);
+  socket.receive(["Conversation", { request, created: false, info: group(2) }]);
+  await fake.settle();
+  assert.equal(chat.left, true);
+  // Added again, they are told so by an entry above.
+  const added = entry(4, { action: GroupAction.Add, users: [ADA] });
+  socket.receive(["Message", { conversation: CHAT, entry: added }]);
+  const again = socket.one("Describe");
+  socket.receive(["Conversation", { request: again.request, created: false, info: group(4) }]);
+  await fake.settle();
+  assert.equal(chat.left, false);
+});
+
+test("a change that comes while a description is under way is asked for after it", async () => {
+  const { socket, chat } = await inGroup(1);
+  const change = (seq) => entry(seq, { action: GroupAction.Rename, text: `title ${seq}` });
+  socket.receive(["Message", { conversation: CHAT, entry: change(2) }]);
+  const first = socket.one("Describe");
+  socket.receive(["Message", { conversation: CHAT, entry: change(3) }]);
+  assert.deepEqual(socket.take("Describe"), []);
+  socket.receive(["Conversation", { request: first.request, created: false, info: group(2, { title: "title 2" }) }]);
+  await fake.settle();
+  const second = socket.one("Describe");
+  socket.receive(["Conversation", { request: second.request, created: false, info: group(3, { title: "title 3" }) }]);
+  await fake.settle();
+  assert.equal(chat.title, "title 3");
+});
+
 test("how far everybody got raises every member's marks", async () => {
   const { socket, chat } = await inGroup(2);
   socket.receive(["Receipt", { conversation: CHAT, user: 0n, kind: MarkKind.Read, seq: 2n }]);
