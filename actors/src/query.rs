@@ -126,7 +126,10 @@ async fn load<E: Engine>(
     match store.load_conversation(conversation, at_least).await? {
         Some(loaded) => Ok(loaded),
         // Conversations never go away: what is not there now was not there then.
-        None => Ok(Loaded::nothing(conversation, store.inbox_epoch().await?, at_least)),
+        None => Ok(Loaded {
+            words: store.indexes_words(),
+            ..Loaded::nothing(conversation, store.inbox_epoch().await?, at_least)
+        }),
     }
 }
 

@@ -60,6 +60,7 @@ async fn prepare(dir: &Path, now_ms: u64) {
         touch_activity: false,
         inbox_epoch: 1,
         withheld: false,
+        words: false,
         group: None,
     });
     assert!(matches!(store.commit(plan).await, Outcome::Committed { .. }));

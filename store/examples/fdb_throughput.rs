@@ -112,6 +112,7 @@ impl Source {
             touch_activity: false,
             inbox_epoch: 1,
             withheld: false,
+            words: false,
             group: None,
         })
     }

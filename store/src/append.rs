@@ -14,6 +14,7 @@ use crate::group::GroupWrites;
 use crate::inbox::PointerKind;
 use crate::plan::{Op, Plan};
 use crate::rows::{self, ActivityRow, DedupeRow, HeadRow, MessageRow, PointerRow};
+use crate::word_index::{self, word_bytes_bound};
 use crate::{keys, rows::Stored};
 use bytes::{Bytes, BytesMut};
 use rookery_protocol::{ConversationId, Entry, EntryKind, UserId};
@@ -45,6 +46,8 @@ pub struct Append<'a> {
     pub inbox_epoch: u32,
     /// The other member has the sender blocked: nobody but the sender will see the entries.
     pub withheld: bool,
+    /// Texts are found by their words.
+    pub words: bool,
     /// What the entry changes, if it is a change of a group: then it is the only one.
     pub group: Option<&'a GroupWrites>,
 }
@@ -53,7 +56,11 @@ impl Append<'_> {
     /// No plan of this append has more bytes, as the plan limit counts them.
     #[must_use]
     pub fn bytes_bound(&self) -> usize {
-        let entries: usize = self.entries.iter().map(entry_bytes_bound).sum();
+        let mut entries: usize = self.entries.iter().map(entry_bytes_bound).sum();
+        if self.words {
+            entries +=
+                self.entries.iter().map(|entry| word_bytes_bound(&entry.body)).sum::<usize>();
+        }
         let members = self.members.len();
         let group = self.group.map_or(0, |group| group.bytes_bound(members));
         entries + HEAD_BOUND + members * member_bytes_bound(self.touch_activity) + group + 3
@@ -91,6 +98,9 @@ pub fn plan(append: &Append<'_>) -> Plan {
         let hash =
             append.group.map_or_else(|| content_hash(entry.kind, &entry.body), |group| group.hash);
         ops.push(dedupe(conversation, seq, (entry, hash), &mut buffer));
+        if append.words && entry.kind == EntryKind::Text {
+            ops.extend(word_index::rows(conversation, seq, &entry.body));
+        }
         last = seq;
     }
     let head = HeadRow { seq: last, time_ms: newest.time_ms };

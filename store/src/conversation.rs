@@ -61,6 +61,8 @@ pub struct Loaded {
     pub version: Version,
     /// What it is beside this, if it is a group.
     pub group: Option<GroupFacts>,
+    /// Texts that are appended are found by their words.
+    pub words: bool,
     /// Whether there is such a conversation; else all of this is what a new one starts from.
     pub exists: bool,
 }
@@ -82,6 +84,7 @@ impl Loaded {
             secretive: BTreeSet::new(),
             version,
             group: None,
+            words: false,
             exists: false,
         }
     }
@@ -154,6 +157,7 @@ impl<E: Engine> Store<E> {
             secretive,
             version: view.version(),
             group,
+            words: self.indexes_words(),
             exists: true,
         }))
     }

@@ -15,7 +15,8 @@
 //!
 //! Safety: a deletion that was interrupted is found by its row ([`Store::deletions`]) and done
 //! again from the start, on any node, also on two at once. Messages are never guarded; each plan
-//! guards on the conversation's floor instead, so that nothing comes back below it.
+//! guards on the conversation's floor instead, so that nothing comes back below it, and on the state of
+//! the index of words, from which the words of what it empties go too.
 
 use crate::Loaded;
 use crate::append::{self, Append};
@@ -28,7 +29,8 @@ use crate::names;
 use crate::plan::{Guard, Op, Plan, Version};
 use crate::rows::{self, AccountRow, MessageRow, ShutOutRow};
 use crate::slot::slot_of;
-use crate::store::Store;
+use crate::store::{Store, get_all};
+use crate::word_index::Erased;
 use bytes::Bytes;
 use rookery_protocol::{
     ClientMsgId, ConversationId, ConversationKind, DeviceId, Entry, EntryKind, GroupAction,
@@ -227,6 +229,7 @@ impl<E: Engine> Store<E> {
                 touch_activity: true,
                 inbox_epoch: loaded.inbox_epoch,
                 withheld: false,
+                words: false,
                 group: Some(&writes),
             });
             if attempts.settle(self.commit(plan).await)?.is_some() {
@@ -246,26 +249,30 @@ impl<E: Engine> Store<E> {
         let mut attempts = Attempts::new();
         loop {
             let view = self.latest().await?;
-            let floor = own(keys::floor(conversation));
-            let known = view.get(&floor).await?;
-            let guard = Guard { key: floor, known, version: view.version() };
+            let guarded = [own(keys::floor(conversation)), own(keys::WORD_INDEX)];
+            let known = get_all(&view, guarded.clone()).await?;
+            let version = view.version();
+            let guards = guarded.into_iter().zip(known);
+            let guards: Vec<Guard> =
+                guards.map(|(key, known)| Guard { key, known, version }).collect();
             let rows = view.range(&from, &end, MESSAGES, false).await?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
-            let next = keys::successor(last);
-            let whole = rows.len() < MESSAGES;
-            let mut ops = Vec::new();
+            let index = guards.get(1).and_then(|guard| guard.known.as_ref());
+            let mut erased = Erased::new(index)?;
+            let mut next = None;
             for (key, value) in &rows {
-                empty(user, conversation, (key, value), &mut ops)?;
-            }
-            if !ops.is_empty() {
-                attempts.begin()?;
-                if attempts.settle(self.commit(Plan { guards: vec![guard], ops }).await)?.is_none()
-                {
-                    continue;
+                empty(user, conversation, (key, value), &mut erased)?;
+                next = Some(keys::successor(key));
+                if erased.is_full() {
+                    break;
                 }
             }
-            if whole {
-                return Ok(());
+            let Some(next) = next else { return Ok(()) };
+            let ops = erased.into_ops();
+            if !ops.is_empty() {
+                attempts.begin()?;
+                if attempts.settle(self.commit(Plan { guards, ops }).await)?.is_none() {
+                    continue;
+                }
             }
             (from, attempts) = (next, Attempts::new());
         }
@@ -370,7 +377,7 @@ fn empty(
     user: UserId,
     conversation: ConversationId,
     (key, value): (&Bytes, &Bytes),
-    ops: &mut Vec<Op>,
+    erased: &mut Erased,
 ) -> Result<(), ReadError> {
     let message = rows::decode::<MessageRow<'_>>(value)?;
     let nobody = (DeviceId(0), ClientMsgId([0; 16]));
@@ -378,10 +385,11 @@ fn empty(
         return Ok(());
     }
     let dedupe = keys::dedupe(conversation, user, message.client_msg_id);
-    ops.push(Op::Clear { key: own(dedupe) });
+    erased.push(Op::Clear { key: own(dedupe) });
+    erased.words(conversation, keys::last_id(key, "message")?, &message);
     let (device, client_msg_id) = nobody;
     let emptied = MessageRow { device, client_msg_id, body: b"", ..message };
-    ops.push(Op::Set { key: key.clone(), value: rows::encode(&emptied) });
+    erased.push(Op::Set { key: key.clone(), value: rows::encode(&emptied) });
     Ok(())
 }
 

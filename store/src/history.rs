@@ -73,20 +73,7 @@ impl<E: Engine> Store<E> {
         limit: u16,
     ) -> Result<History, StoreError> {
         let view = self.latest().await?;
-        let wanted = [
-            own(keys::member(conversation, me)),
-            own(keys::head(conversation)),
-            own(keys::floor(conversation)),
-            own(keys::group(conversation)),
-            own(keys::shade(conversation, me)),
-        ];
-        let [member, head, floor, group, shade] = get_all(&view, wanted).await?;
-        let Some(member) = member else { return Err(StoreError::NotAMember) };
-        let joined_seq = rows::decode::<MemberRow>(&member)?.joined_seq;
-        let visible = first_visible(joined_seq, shows_all(group.as_deref())?);
-        let head = head.ok_or_else(|| without_head(conversation))?;
-        let head = Shade::decode(shade.as_ref())?.shown_head(rows::decode::<HeadRow>(&head)?.seq);
-        let floor = decode_floor(floor.as_deref())?.max(visible);
+        let Sight { head, floor } = sight(&view, me, conversation).await?;
         let (first, last, newest_first) = match (direction, anchor) {
             (Direction::Before, 0) => (floor, head, true),
             (Direction::Before, anchor) => (floor, head.min(anchor - 1), true),
@@ -181,8 +168,40 @@ impl<E: Engine> Store<E> {
     }
 }
 
+/// The entries that a member may see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    /// The newest.
+    pub(crate) head: u64,
+    /// The oldest that is still held.
+    pub(crate) floor: u64,
+}
+
+/// What `me` may see of a conversation.
+pub(crate) async fn sight(
+    view: &impl View,
+    me: UserId,
+    conversation: ConversationId,
+) -> Result<Sight, StoreError> {
+    let wanted = [
+        own(keys::member(conversation, me)),
+        own(keys::head(conversation)),
+        own(keys::floor(conversation)),
+        own(keys::group(conversation)),
+        own(keys::shade(conversation, me)),
+    ];
+    let [member, head, floor, group, shade] = get_all(view, wanted).await?;
+    let Some(member) = member else { return Err(StoreError::NotAMember) };
+    let joined_seq = rows::decode::<MemberRow>(&member)?.joined_seq;
+    let visible = first_visible(joined_seq, shows_all(group.as_deref())?);
+    let head = head.ok_or_else(|| without_head(conversation))?;
+    let head = Shade::decode(shade.as_ref())?.shown_head(rows::decode::<HeadRow>(&head)?.seq);
+    Ok(Sight { head, floor: decode_floor(floor.as_deref())?.max(visible) })
+}
+
 /// The plan that removes the entries below a seq, which then is the floor. `below` is at most the
-/// head plus one, which the caller checks; what comes after is dense as before.
+/// head plus one, which the caller checks; what comes after is dense as before. Rows of words are not
+/// removed: that is for `retention`, which knows the texts.
 #[must_use]
 pub fn trim_plan(fence: &Fence, conversation: ConversationId, below: u64) -> Plan {
     Plan { guards: vec![fence.guard()], ops: trim_ops(conversation, 0, below) }

@@ -43,6 +43,8 @@
 //! P    conversation user                         17  what the user's block hides in it
 //! Q    conversation seq reporter                 25  report: sender, reason, comment, time
 //! V    user                                       9  privacy: who sees presence, last seen, marks
+//! W    conversation word 0 not-seq           19..=50  the message at seq has the word; no value
+//! F                                               1  whether words are indexed, and how far
 //! E                                               1  cluster: name, epoch of the membership
 //! I                                               1  installation: inbox epoch
 //! K                                               1  the installation's secret, its first signing seed
@@ -59,6 +61,8 @@
 use crate::audit::AuditPlace;
 #[path = "keys_own.rs"]
 mod own_rows;
+#[path = "keys_words.rs"]
+mod word_rows;
 
 use crate::engine::ReadError;
 use crate::plan::{STAMP_BYTES, Stamp};
@@ -66,10 +70,12 @@ use crate::slot::Slot;
 use bytes::{BufMut, Bytes, BytesMut};
 pub(crate) use own_rows::report_ids;
 pub use own_rows::{
-    REPORTS, block, blocks, contact, contacts, own_state, own_states, privacy, report, reports_of,
-    shade,
+    REPORTS, SHUT_OUT, block, blocks, contact, contacts, external, invitation, own_state,
+    own_states, privacy, profile, report, reports_of, settings, shade, shut_out,
 };
 use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, MarkKind, UserId};
+pub use word_rows::{MAX_WORD_KEY_BYTES, WORD_INDEX, WORDS, word, words_from};
+pub(crate) use word_rows::{word_at, word_parts, word_seqs};
 
 /// Bytes of a message's key.
 pub const MESSAGE_BYTES: usize = 17;
@@ -288,47 +294,6 @@ pub fn skeleton(skeleton: &str) -> Bytes {
     key.freeze()
 }
 
-/// Key of a user's profile.
-#[must_use]
-pub fn profile(user: UserId) -> [u8; 9] {
-    single(b'U', user.0)
-}
-
-/// Key of the settings that a user's clients keep.
-#[must_use]
-pub fn settings(user: UserId) -> [u8; 9] {
-    single(b'T', user.0)
-}
-
-/// Key of the row of an account that is shut out.
-#[must_use]
-pub fn shut_out(user: UserId) -> [u8; 9] {
-    single(b'X', user.0)
-}
-
-/// Prefix of the rows of accounts that are shut out; they end at [`prefix_end`] of it.
-pub const SHUT_OUT: &[u8] = b"X";
-
-/// Key of who a foreign token speaks for, by the hash of its issuer and subject.
-#[must_use]
-pub fn external(hash: &[u8; 32]) -> [u8; 33] {
-    let mut key = [0; 33];
-    let mut out = key.as_mut_slice();
-    out.put_u8(b'O');
-    out.put_slice(hash);
-    key
-}
-
-/// Key of an invitation, by the hash of its code.
-#[must_use]
-pub fn invitation(hash: &[u8; 32]) -> [u8; 33] {
-    let mut key = [0; 33];
-    let mut out = key.as_mut_slice();
-    out.put_u8(b'G');
-    out.put_slice(hash);
-    key
-}
-
 /// Key of the time a user was last seen.
 #[must_use]
 pub fn last_seen(user: UserId) -> [u8; 9] {
@@ -420,7 +385,7 @@ pub const OVERRIDES: &[u8] = b"S";
 pub const TRANSFER: &[u8] = b"Z";
 
 /// Whether a key of this length whose first byte is `tag` is of a family that nothing guards on:
-/// messages, dedupe rows and inbox pointers, which are most of what is written. An engine that
+/// messages, dedupe rows, inbox pointers and words, which are most of what is written. An engine that
 /// detects conflicts by key need not track writes to them; a plan that guards on one is refused.
 #[must_use]
 pub fn is_never_guarded(tag: Option<&u8>, length: usize) -> bool {
@@ -428,6 +393,7 @@ pub fn is_never_guarded(tag: Option<&u8>, length: usize) -> bool {
         Some(b'm') => length == MESSAGE_BYTES,
         Some(b'd') => length == DEDUPE_BYTES,
         Some(b'i') => length == INBOX_PREFIX_BYTES + STAMP_BYTES,
+        Some(b'W') => length > 1,
         _ => false,
     }
 }

@@ -1,5 +1,5 @@
-//! The keys of users' own rows: people, how conversations are seen, reports, privacy. A part of
-//! `keys`, where the schema is drawn.
+//! The keys of users' own rows: profiles, people, how conversations are seen, reports, privacy, who
+//! may come in. A part of `keys`, where the schema is drawn.
 
 use super::{pair, single};
 use crate::engine::ReadError;
@@ -73,6 +73,47 @@ pub const REPORTS: &[u8] = b"Q";
 #[must_use]
 pub fn privacy(user: UserId) -> [u8; 9] {
     single(b'V', user.0)
+}
+
+/// Key of a user's profile.
+#[must_use]
+pub fn profile(user: UserId) -> [u8; 9] {
+    single(b'U', user.0)
+}
+
+/// Key of the settings that a user's clients keep.
+#[must_use]
+pub fn settings(user: UserId) -> [u8; 9] {
+    single(b'T', user.0)
+}
+
+/// Key of the row of an account that is shut out.
+#[must_use]
+pub fn shut_out(user: UserId) -> [u8; 9] {
+    single(b'X', user.0)
+}
+
+/// Prefix of the rows of accounts that are shut out; they end at [`super::prefix_end`] of it.
+pub const SHUT_OUT: &[u8] = b"X";
+
+/// Key of who a foreign token speaks for, by the hash of its issuer and subject.
+#[must_use]
+pub fn external(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [0; 33];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'O');
+    out.put_slice(hash);
+    key
+}
+
+/// Key of an invitation, by the hash of its code.
+#[must_use]
+pub fn invitation(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [0; 33];
+    let mut out = key.as_mut_slice();
+    out.put_u8(b'G');
+    out.put_slice(hash);
+    key
 }
 
 /// The conversation, seq and reporter of a report's key.

@@ -93,6 +93,14 @@ fn every_key_has_exactly_these_bytes() {
 }
 
 #[test]
+fn the_keys_of_words_have_exactly_these_bytes() {
+    // tag, conversation, word, 0, seq inverted
+    assert_eq!(hex(word(CONV, "ann", 258)), "571122334455667788616e6e00fffffffffffffefd");
+    assert_eq!(hex(words_from(CONV, "an")), "571122334455667788616e");
+    assert_eq!(hex(WORD_INDEX), "46");
+}
+
+#[test]
 fn a_prefix_ends_before_the_next_id_and_after_its_own_rows() {
     let end = prefix_end(&members(CONV));
     assert!(member(CONV, UserId(u64::MAX)).as_slice() < end.as_ref());
@@ -109,6 +117,7 @@ fn rows_that_decide_something_can_be_guarded_on() {
     assert!(never(&message(CONV, 1)));
     assert!(never(&dedupe(CONV, ANN, ClientMsgId([0; 16]))));
     assert!(never(&pointer(ANN, 1, stamp)));
+    assert!(never(&word(CONV, "ann", 1)));
     for key in [head(CONV).as_slice(), &fence(Slot(1)), &member(CONV, ANN), &inbox_floor(ANN)] {
         assert!(!never(key));
     }
@@ -120,6 +129,10 @@ fn keys_of_another_length_are_damaged_not_guessed() {
     assert_eq!(last_id(&message(CONV, 7), "message"), Ok(7));
     assert!(matches!(last_id(b"m", "message"), Err(ReadError::Damaged(_))));
     assert!(matches!(last_id(&[0; 18], "message"), Err(ReadError::Damaged(_))));
+    assert_eq!(word_parts(&word(CONV, "ann", 7)), Ok((CONV, "ann", 7)));
+    for bad in [b"W".as_slice(), b"Wann", &words_from(CONV, "anything and more")] {
+        assert!(matches!(word_parts(bad), Err(ReadError::Damaged(_))));
+    }
     let stamp = Stamp::new(Version(9), 1, 2);
     assert_eq!(last_stamp(&pointer(ANN, 1, stamp)), Ok(stamp));
     assert!(matches!(last_stamp(&[0; 24]), Err(ReadError::Damaged(_))));

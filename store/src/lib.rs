@@ -67,6 +67,7 @@ mod revocations;
 mod roster;
 mod rows;
 pub mod schema;
+mod search;
 mod settings;
 mod shade;
 #[cfg(unix)]
@@ -76,6 +77,8 @@ pub mod slot;
 mod store;
 mod tally;
 mod transfer;
+mod word_index;
+pub mod words;
 
 pub use accounts::{Account, MAX_PASSWORD_HASH_BYTES};
 pub use append::Append;
@@ -105,9 +108,11 @@ pub use profile::{MAX_AVATAR_BYTES, MAX_DISPLAY_NAME_BYTES, Profile};
 pub use refresh::{MAX_FAMILY, RefreshRow, Rotated, Rotation};
 pub use reports::{Complaint, MAX_REPORTS, Report, ReportPlace};
 pub use revocations::{MAX_REVOCATIONS, Revocation};
+pub use search::{Found, Hit, MAX_HITS, SearchPlace};
 pub use settings::{MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
 pub use shade::{BlockChange, Shade, block_plan};
 pub use signing::{MAX_SIGNING_KEYS, SigningKey};
 pub use slot::{SLOTS, Slot, slot_of, slot_of_user};
 pub use store::Store;
 pub use tally::Totals;
+pub use word_index::IndexStep;

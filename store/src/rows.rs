@@ -176,6 +176,16 @@ rows! {
     NoticesRow = "notices" { last: u64, notices: Vec<NoticeRow> }
     /// `S`: limits that differ from the configuration.
     OverridesRow = "changed limits" { limits: Vec<OverrideRow> }
+    /// `F`: whether words are indexed. All conversations before `conversation` are, and of that one
+    /// all messages below `seq`; `erased` counts what was emptied meanwhile.
+    WordIndexRow = "word index" {
+        on: bool,
+        whole: bool,
+        conversation: u64,
+        seq: u64,
+        erased: u64,
+        nodes: Vec<String>,
+    }
     /// `Z`: how far a copy into this store got, and from where. `phase` is of `transfer`.
     TransferRow<'a> = "transfer" { source: u64, phase: u8, last_key: &'a [u8], rows: u64 }
 }

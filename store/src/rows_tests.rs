@@ -192,6 +192,9 @@ fn the_rows_of_operators_have_exactly_these_bytes() {
     };
     let notice = NoticeRow { id: 2, time_ms: 3, until_ms: 300, text: "hi".into() };
     let limits = vec![OverrideRow { number: 1, value: 300 }, OverrideRow { number: 9, value: 0 }];
+    let nodes = vec!["n1".to_owned()];
+    let word_index =
+        WordIndexRow { on: true, whole: false, conversation: 1, seq: 2, erased: 3, nodes };
     assert_bytes([
         // version, action, operator, node, what, target, outcome
         (encode(&audit), "01 07 016f 026e31 0c757365722e64697361626c65 00 04646f6e65".into()),
@@ -202,6 +205,8 @@ fn the_rows_of_operators_have_exactly_these_bytes() {
         ),
         // version, how many, then of each: number, value
         (encode(&OverridesRow { limits }), "01 02 01 fb2c01 09 00".into()),
+        // version, on, whole, conversation, seq, erased, how many nodes, their names
+        (encode(&word_index), "01 01 00 01 02 03 01 026e31".into()),
     ]);
 }
 

@@ -48,6 +48,7 @@ pub const TAGS: &[Tag] = &[
     tag(b'C', "contact", 17, Travels::Always),
     tag(b'D', "own state", 17, Travels::Always),
     tag(b'E', "epoch", 1, Travels::Never),
+    tag(b'F', "word index", 1, Travels::Always),
     tag(b'G', "invitation", 33, Travels::LogIns),
     tag(b'I', "installation", 1, Travels::Never),
     tag(b'J', "signing keys", 1, Travels::Secret),
@@ -62,6 +63,12 @@ pub const TAGS: &[Tag] = &[
     tag(b'T', "settings", 9, Travels::Always),
     tag(b'U', "profile", 9, Travels::Always),
     tag(b'V', "privacy", 9, Travels::Always),
+    Tag {
+        byte: b'W',
+        name: "word",
+        travels: Travels::Always,
+        key_bytes: (19, keys::MAX_WORD_KEY_BYTES),
+    },
     tag(b'X', "shut out", 9, Travels::Always),
     tag(b'Y', "audit", 17, Travels::Always),
     tag(b'Z', "transfer", 1, Travels::Never),
@@ -183,6 +190,8 @@ mod tests {
             keys::audit(crate::AuditPlace { time_ms: 1, id: 2 }).into(),
             keys::NOTICES.into(),
             keys::OVERRIDES.into(),
+            keys::word(conv, "a", 1).into(),
+            keys::WORD_INDEX.into(),
         ];
         for key in &built {
             let tag = tag_of(key).unwrap_or_else(|| panic!("{} is not in the table", hex(key)));

@@ -7,7 +7,7 @@ use crate::{AnyEngine, keys, rows};
 use bytes::Bytes;
 use futures_channel::oneshot;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The store: what actors and nodes work with. A clone is another handle of the same store.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ struct Inner<E> {
     engine: E,
     /// The inbox epoch once it was read; 0 before.
     inbox_epoch: AtomicU32,
+    /// See [`Store::index_words`].
+    words: AtomicBool,
 }
 
 impl<E> Clone for Store<E> {
@@ -32,7 +34,13 @@ impl<E: Engine> Store<E> {
     /// A store on an engine.
     #[must_use]
     pub fn new(engine: E) -> Self {
-        Self { inner: Arc::new(Inner { engine, inbox_epoch: AtomicU32::new(0) }) }
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                inbox_epoch: AtomicU32::new(0),
+                words: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// The engine underneath.
@@ -78,6 +86,17 @@ impl<E: Engine> Store<E> {
             }
             epoch => Ok(epoch),
         }
+    }
+
+    /// Whether texts that are appended through this store are found by their words.
+    #[must_use]
+    pub fn indexes_words(&self) -> bool {
+        self.inner.words.load(Ordering::Relaxed)
+    }
+
+    /// Conversations loaded from now on are told so.
+    pub(crate) fn note_words(&self, on: bool) {
+        self.inner.words.store(on, Ordering::Relaxed);
     }
 
     /// A snapshot that shows at least every commit reported so far.

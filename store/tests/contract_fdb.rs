@@ -219,6 +219,7 @@ fn appending(fence: &Fence, entries: &[Entry]) -> rookery_store::Plan {
         touch_activity: false,
         inbox_epoch: 1,
         withheld: false,
+        words: false,
         group: None,
     })
 }

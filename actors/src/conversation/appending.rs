@@ -194,6 +194,7 @@ impl Ready {
             touch_activity,
             inbox_epoch: self.inbox_epoch,
             withheld: alone.is_some(),
+            words: self.words,
             group: None,
         });
         if plant::is(Bug::AckBeforeCommit) {
@@ -251,6 +252,7 @@ impl Ready {
             touch_activity: true,
             inbox_epoch: self.inbox_epoch,
             withheld: false,
+            words: self.words,
             group: Some(&writes),
         });
         let change = Some(Box::new(Change { after, writes, told }));

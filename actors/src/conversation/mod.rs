@@ -94,6 +94,8 @@ struct Ready {
     /// The version of the load.
     loaded: Version,
     inbox_epoch: u32,
+    /// Texts are found by their words.
+    words: bool,
     /// By id.
     members: Vec<UserId>,
     /// What it is beside this, if it is a group, or could become one.
@@ -313,6 +315,7 @@ impl Conversation {
             active_written_ms: loaded.active_written_ms,
             loaded: loaded.version,
             inbox_epoch: loaded.inbox_epoch,
+            words: loaded.words,
             members: loaded.members.iter().map(|m| m.user).collect(),
             group: Group::loaded(&loaded),
             marks: Marks::new(&loaded.members),

@@ -81,6 +81,7 @@ fn loaded_with(shades: Vec<(UserId, Shade)>) -> ConversationMsg {
         secretive: BTreeSet::new(),
         version: Version(5),
         group: None,
+        words: false,
         exists: true,
     };
     ConversationMsg::Answer(0, QueryResult::LoadConversation(Ok(Some(loaded))))

@@ -77,6 +77,7 @@ impl Conversation {
             touch_activity: false,
             inbox_epoch: 1,
             withheld: false,
+            words: false,
             group: None,
         })
     }

@@ -39,7 +39,7 @@ pub(super) fn exists(row: &mut Parts<'_>, conversation: ConversationId) -> Judge
 }
 
 pub(super) fn message(row: &mut Parts<'_>) -> Judged {
-    row.decode::<MessageRow<'_>>()?;
+    let message = row.decode::<MessageRow<'_>>()?;
     let (conversation, seq) = (ConversationId(row.id(0)), row.id(1));
     let before = row.previous().filter(|key| key.get(1..9) == Some(&conversation.to_be_bytes()));
     let log = log(row, conversation)?;
@@ -53,7 +53,8 @@ pub(super) fn message(row: &mut Parts<'_>) -> Judged {
     must(seq == expected, || match seq - expected {
         1 => format!("the message before it is missing: seq {expected}"),
         _ => format!("the messages before it are missing: seqs {expected} to {}", seq - 1),
-    })
+    })?;
+    super::words::of_message(row, (conversation, seq), &message)
 }
 
 pub(super) fn head(row: &mut Parts<'_>) -> Judged {

@@ -6,6 +6,7 @@ use crate::rows::{self, Stored};
 use crate::{keys, schema};
 use bincode::BorrowDecode;
 use bytes::Bytes;
+use rookery_protocol::ConversationId;
 use std::collections::BTreeMap;
 
 /// Why a judgement ended early.
@@ -156,6 +157,24 @@ impl<'a> Parts<'a> {
     /// Whether another row is there.
     pub(super) fn has(&mut self, key: impl AsRef<[u8]>) -> Result<bool, Stop> {
         Ok(self.get(key)?.is_some())
+    }
+
+    /// The conversation, word and seq of the key of a word.
+    pub(super) fn word(&self) -> Result<(ConversationId, &'a str, u64), Stop> {
+        keys::word_parts(self.key).map_err(fault)
+    }
+
+    /// How many of these rows are not there. All are asked for at once.
+    pub(super) fn missing(&mut self, keys: impl Iterator<Item = Bytes>) -> Result<usize, Stop> {
+        let (mut missing, mut unread) = (0, false);
+        for key in keys {
+            match self.known.get(&key) {
+                Ok(value) => missing += usize::from(value.is_none()),
+                Err(Stop::Unread) => unread = true,
+                Err(stop) => return Err(stop),
+            }
+        }
+        if unread { Err(Stop::Unread) } else { Ok(missing) }
     }
 
     /// The keys that start with `prefix`, at most so many.

@@ -18,6 +18,7 @@ mod groups;
 mod known;
 mod operators;
 mod users;
+mod words;
 
 use crate::engine::{Engine, ReadError, Row, View};
 use crate::plan::Version;
@@ -271,6 +272,8 @@ fn judge((key, value): &Row, context: &Context<'_>, known: &mut Known) -> Result
         b'A' => operators::notices(&mut row),
         b'S' => operators::overrides(&mut row),
         b'Z' => users::transfer(&mut row),
+        b'W' => words::word(&mut row),
+        b'F' => words::index(&mut row),
         _ => Err(Stop::Fault("this version knows the tag but no rule for it".to_owned())),
     }
 }

@@ -217,6 +217,7 @@ mod tests {
             touch_activity: false,
             inbox_epoch: 1,
             withheld: false,
+            words: false,
             group: None,
         });
         let all = shown(&plan.ops, &mut 0);

@@ -19,6 +19,9 @@
 //! - New messages and pointers only arrive above what is removed. A dedupe row may arrive anywhere
 //!   (its id is the client's), so those are removed key by key, not by range.
 //!
+//! - Where words are indexed, or were once, the rows of a message's words go in the commit that removes
+//!   the message. Where they never were, the plan guards on that: the index may begin meanwhile.
+//!
 //! Nothing else keeps a message's content: what is gone here is gone, once the engine has compacted
 //! its files. There is no media yet: no row points to a file. Who adds such rows must remove them in
 //! the plan that removes their message, and the file after that plan, or it is kept for ever.

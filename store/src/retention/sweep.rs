@@ -8,9 +8,10 @@ use crate::error::StoreError;
 use crate::history::trim_ops;
 use crate::inbox::trim_plan;
 use crate::keys::{self, own};
-use crate::plan::{Op, Plan, Stamp};
+use crate::plan::{Guard, Op, Plan, Stamp};
 use crate::rows::{self, DedupeRow, DeviceValue, MessageRow};
 use crate::store::{Store, get_all};
+use crate::word_index::clear_below;
 use bytes::Bytes;
 use rookery_protocol::{ClientMsgId, ConversationId, DeviceId, UserId};
 
@@ -127,8 +128,12 @@ impl Sweep {
         conversation: ConversationId,
     ) -> Result<Option<u64>, StoreError> {
         let view = store.latest().await?;
-        let wanted = [own(keys::floor(conversation)), own(keys::retention(conversation))];
-        let [floor, retention] = get_all(&view, wanted).await?;
+        let wanted = [
+            own(keys::floor(conversation)),
+            own(keys::retention(conversation)),
+            own(keys::WORD_INDEX),
+        ];
+        let [floor, retention, index] = get_all(&view, wanted).await?;
         let own_ms = own_retention(retention.as_deref())?;
         let Some(before_ms) = self.policy.messages_before(own_ms, self.now_ms) else {
             return Ok(None);
@@ -141,17 +146,22 @@ impl Sweep {
         let mut entries = Vec::new();
         loop {
             entries.clear();
-            for (key, value) in view.range(&from, &end, limit, false).await? {
-                let time_ms = rows::decode::<MessageRow<'_>>(&value)?.time_ms;
-                entries.push((keys::last_id(&key, "message")?, time_ms));
+            let rows = view.range(&from, &end, limit, false).await?;
+            for (key, value) in &rows {
+                let time_ms = rows::decode::<MessageRow<'_>>(value)?.time_ms;
+                entries.push((keys::last_id(key, "message")?, time_ms));
             }
             match messages_below(&entries, before_ms) {
                 None => return Ok(None),
                 Some(_) if limit == 1 => limit = STEP_ROWS,
                 Some(below) => {
+                    let index =
+                        Guard { key: own(keys::WORD_INDEX), known: index, version: view.version() };
                     drop(view);
-                    let ops = trim_ops(conversation, floor, below);
-                    store.repeat(Plan { guards: Vec::new(), ops }).await?;
+                    let mut plan = Plan::default();
+                    let below = clear_below(conversation, &rows, below, index, &mut plan)?;
+                    plan.ops.extend(trim_ops(conversation, floor, below));
+                    store.repeat(plan).await?;
                     return Ok(Some(below - floor));
                 }
             }

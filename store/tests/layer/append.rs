@@ -197,6 +197,7 @@ proptest! {
             touch_activity,
             inbox_epoch: epoch,
             withheld: false,
+            words: false,
             group: None,
         };
         let plan = append::plan(&append);

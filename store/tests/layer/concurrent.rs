@@ -96,6 +96,7 @@ impl Node<'_> {
                 touch_activity: false,
                 inbox_epoch: 1,
                 withheld: false,
+                words: false,
                 group: None,
             });
             match run(self.store.commit(plan)) {

@@ -43,6 +43,10 @@ mod retention;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
+mod search_bounds;
+#[cfg(test)]
 mod sendable;
 #[cfg(test)]
 mod signing;

@@ -199,6 +199,7 @@ pub fn append_of<'a>(fence: &'a Fence, entries: &'a [Entry]) -> Append<'a> {
         touch_activity: false,
         inbox_epoch: 1,
         withheld: false,
+        words: false,
         group: None,
     }
 }
