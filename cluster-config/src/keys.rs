@@ -225,6 +225,10 @@ pub static KEYS: &[Key] = &[
         c.limits.reports.per_hour = v;
     }),
     whole("limits.reports_burst", (1, 1_000_000, "reports"), |c, v| c.limits.reports.burst = v),
+    whole("limits.searches_per_hour", (0, MAX_RATE, "searches an hour; 0: no limit"), |c, v| {
+        c.limits.searches.per_hour = v;
+    }),
+    whole("limits.searches_burst", (1, 1_000_000, "searches"), |c, v| c.limits.searches.burst = v),
     whole("limits.devices_per_user", (1, 1_000, "devices"), |c, v| {
         c.limits.devices_per_user = number(v);
     }),
@@ -263,6 +267,7 @@ pub static KEYS: &[Key] = &[
         c.retention.device_absent_days = v;
     }),
     whole("retention.interval_s", (1, 7 * 86_400, "seconds"), |c, v| c.retention.interval_s = v),
+    switch("search.enabled", |c, v| c.search.enabled = v),
     whole("shards.sessions", WORKERS, |c, v| c.shards.sessions = number(v).into()),
     whole("shards.conversations", WORKERS, |c, v| c.shards.conversations = number(v).into()),
     whole("shards.presence", WORKERS, |c, v| c.shards.presence = number(v).into()),

@@ -31,6 +31,8 @@ pub struct Config {
     pub store: Store,
     /// What is kept for how long.
     pub retention: Retention,
+    /// What is found by its words.
+    pub search: Search,
     /// How many shards host the actors.
     pub shards: Shards,
     /// Which other nodes there are.
@@ -365,6 +367,8 @@ pub struct Limits {
     pub changes: Rate,
     /// Reports of a user.
     pub reports: Rate,
+    /// Searches of a user.
+    pub searches: Rate,
     /// Most devices of a user: the one that was away for longest makes room.
     pub devices_per_user: usize,
 }
@@ -394,6 +398,7 @@ impl Default for Limits {
             opens: Rate { per_hour: 300, burst: 100 },
             changes: Rate { per_hour: 600, burst: 100 },
             reports: Rate { per_hour: 10, burst: 10 },
+            searches: Rate { per_hour: 1_800, burst: 60 },
             devices_per_user: 10,
         }
     }
@@ -457,6 +462,13 @@ impl Default for Retention {
     fn default() -> Self {
         Self { messages_days: 0, dedupe_days: 7, device_absent_days: 30, interval_s: 3_600 }
     }
+}
+
+/// Section `search`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Whether texts are found by their words; the same on all nodes.
+    pub enabled: bool,
 }
 
 /// What holds the data.

@@ -9,6 +9,7 @@
 //!                           |- identity   passwords, tokens, devices
 //!                           |- gateway    WebSocket connections and the actors behind them
 //!                           |- http       accept loop, API, health, page
+//!                           |- search     the index of words, brought up to what it should be
 //!                           |- metrics    Prometheus on a listener of its own
 //!                           `- admin      what operators ask, on a listener of its own; cluster
 //! store_process: `rookery store`, the store of several nodes on one machine
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod place;
 mod process;
 pub mod run;
+mod search;
 pub mod serve;
 pub mod store;
 pub mod store_process;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start     metrics recorder, listeners (a busy port fails fast), store, secrets,
-//!           identity, gateway, accept loops, what follows keys and revocations
+//!           the index of words, identity, gateway, accept loops, what follows keys and revocations
 //! shutdown  /readyz turns 503 and /v1 refuses; a member of a cluster hands its actors and clients
 //!           to the others; gateway and actors end; requests under way end, listeners close; the
 //!           store closes
@@ -16,7 +16,7 @@ use crate::http::{self, Attempts, PerAddress, SignUps, Tls, TlsError};
 use crate::identity::{self, Cost, Identity, Secrets};
 use crate::place::{Place, PlaceError};
 use crate::store::{self, OpenError, Store};
-use crate::{AppState, admin, metrics};
+use crate::{AppState, admin, metrics, search};
 use rookery_cluster_config::{Config, Limits};
 use rookery_store::StoreError;
 use std::fmt;
@@ -143,8 +143,7 @@ impl Node {
         let http_addr = bound(&listener, config.http.listen, "--listen")?;
         let metrics_listener = perhaps(config.metrics.listen, "--metrics").await?;
         let admin_listener = perhaps(config.admin.listen, "--admin").await?;
-        let store = open_store(&config).await?;
-        check_whole(&store).await?;
+        let store = prepared_store(&config).await?;
         let secrets = secrets(&store).await?;
         let identity = Identity::new(&config, cost, store.clone(), &secrets)
             .map_err(|_| StartError::Identity)?;
@@ -177,6 +176,7 @@ impl Node {
             header_timeout: Duration::from_millis(state.config.http.header_timeout_ms),
         };
         tasks.spawn(until(stopped.clone(), watch_identity(Arc::clone(&state))));
+        tasks.spawn(until(stopped.clone(), search::keep(state.store.clone())));
         if let Some(control) = control(&state.config) {
             let serving = control.serve(state.store.clone(), stopped.clone());
             tasks.spawn(until(stopped.clone(), serving));
@@ -324,6 +324,14 @@ fn bound(
     flag: &'static str,
 ) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { address, flag, source })
+}
+
+/// The store, whole, and indexing words or not as is configured.
+async fn prepared_store(config: &Config) -> Result<Store, StartError> {
+    let store = open_store(config).await?;
+    check_whole(&store).await?;
+    search::begin(&store, config).await.map_err(StartError::Store)?;
+    Ok(store)
 }
 
 async fn open_store(config: &Config) -> Result<Store, StartError> {

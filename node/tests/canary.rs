@@ -190,6 +190,8 @@ fn no_canary_is_found_in_logs_metrics_and_errors() {
     command.args(["--listen", "127.0.0.1:0", "--metrics", &metrics]);
     command.args(["--admin", "127.0.0.1:0"]);
     command.env("ROOKERY_LOG_LEVEL", "trace").env("RUST_LOG", "trace");
+    // Words of bodies are in the keys of rows then.
+    command.env("ROOKERY_SEARCH_ENABLED", "true");
     let ready = Ready::start(command);
     let address = ready.address().to_owned();
 
@@ -205,6 +207,14 @@ fn no_canary_is_found_in_logs_metrics_and_errors() {
     let secret = runtime.block_on(chat(&address, &text(&logged_in, "access_token")));
     runtime.block_on(refused(&address));
     let mut told = failures(&address);
+    let search = |query: &str| {
+        let token = text(&logged_in, "access_token");
+        let head = format!("host: {address}\r\nauthorization: Bearer {token}\r\nconnection: close");
+        raw(&address, &format!("GET /v1/search?q={query} HTTP/1.1\r\n{head}\r\n\r\n"))
+    };
+    let found = search("canary");
+    assert!(found.contains(BODY), "{found}");
+    told.push(search("canary&cursor=canary"));
     // A token that was used before: refused, or answered once more as it was, which is no error.
     told.extend(Some(refresh(&old)).filter(|answer| !answer.starts_with("HTTP/1.1 200")));
     let metrics = raw(&metrics, "GET /metrics HTTP/1.0\r\n\r\n");

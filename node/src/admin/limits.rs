@@ -12,7 +12,7 @@ use crate::identity::{IdentityError, on_store};
 use Limit::{
     AddressSignUpsBurst, AddressSignUpsPerHour, AttemptsBurst, AttemptsPerMinute, ChangesBurst,
     ChangesPerHour, ConnectionsPerAddress, OpensBurst, OpensPerHour, ReportsBurst, ReportsPerHour,
-    SendsBurst, SendsPerHour, SignUpsBurst, SignUpsPerHour,
+    SearchesBurst, SearchesPerHour, SendsBurst, SendsPerHour, SignUpsBurst, SignUpsPerHour,
 };
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -43,9 +43,11 @@ enum Limit {
     ChangesBurst = 14,
     ReportsPerHour = 15,
     ReportsBurst = 16,
+    SearchesPerHour = 17,
+    SearchesBurst = 18,
 }
 
-const ALL: [Limit; 16] = [
+const ALL: [Limit; 18] = [
     AttemptsPerMinute,
     AttemptsBurst,
     Limit::SignUp,
@@ -62,6 +64,8 @@ const ALL: [Limit; 16] = [
     ChangesBurst,
     ReportsPerHour,
     ReportsBurst,
+    SearchesPerHour,
+    SearchesBurst,
 ];
 
 /// In the order of their numbers in the store.
@@ -92,6 +96,8 @@ impl Limit {
             ChangesBurst => "changes_burst",
             ReportsPerHour => "reports_per_hour",
             ReportsBurst => "reports_burst",
+            SearchesPerHour => "searches_per_hour",
+            SearchesBurst => "searches_burst",
         }
     }
 
@@ -120,6 +126,8 @@ impl Limit {
             ChangesBurst => limits.changes.burst,
             ReportsPerHour => limits.reports.per_hour,
             ReportsBurst => limits.reports.burst,
+            SearchesPerHour => limits.searches.per_hour,
+            SearchesBurst => limits.searches.burst,
         }
     }
 
@@ -133,6 +141,7 @@ impl Limit {
                 | OpensPerHour
                 | ChangesPerHour
                 | ReportsPerHour
+                | SearchesPerHour
         )
     }
 
@@ -194,6 +203,7 @@ pub(super) fn apply(app: &AppState, overrides: &BTreeMap<u8, u64>) {
         rate(OpensPerHour, OpensBurst),
         rate(ChangesPerHour, ChangesBurst),
         rate(ReportsPerHour, ReportsBurst),
+        rate(SearchesPerHour, SearchesBurst),
     ]);
     let connections = value(ConnectionsPerAddress);
     app.per_address.set(usize::try_from(connections).unwrap_or(usize::MAX));

@@ -181,12 +181,24 @@ impl Gateway {
     /// # Errors
     /// The milliseconds to wait.
     pub(crate) fn may_change(&self, user: UserId) -> Result<(), u32> {
-        let now_ms = self.system.now().mono_ms;
-        self.quotas.take(&self.quotas.of(user, now_ms), quota::Kind::Change, now_ms)
+        self.take(user, quota::Kind::Change)
     }
 
-    /// From now on users have these rates: of sends, opens, changes, reports.
-    pub(crate) fn set_rates(&self, rates: [Rate; 4]) {
+    /// Lets a user make one more search.
+    ///
+    /// # Errors
+    /// The milliseconds to wait.
+    pub(crate) fn may_search(&self, user: UserId) -> Result<(), u32> {
+        self.take(user, quota::Kind::Search)
+    }
+
+    fn take(&self, user: UserId, kind: quota::Kind) -> Result<(), u32> {
+        let now_ms = self.system.now().mono_ms;
+        self.quotas.take(&self.quotas.of(user, now_ms), kind, now_ms)
+    }
+
+    /// From now on users have these rates: of sends, opens, changes, reports, searches.
+    pub(crate) fn set_rates(&self, rates: [Rate; quota::KINDS]) {
         self.quotas.set(rates);
     }
 

@@ -1,5 +1,5 @@
 //! How often a user may do what costs others something: send, open conversations, change lists,
-//! report. A token bucket for each kind, over all of the user's devices on this node.
+//! report, search. A token bucket for each kind, over all of the user's devices on this node.
 //!
 //! A bucket outlives its user's connections until it is full again, so that a new connection brings
 //! no new tokens. What has a full bucket is forgotten: memory is bounded by the connections there are
@@ -26,9 +26,12 @@ pub(crate) enum Kind {
     Change,
     /// A report.
     Report,
+    /// A page of a search.
+    Search,
 }
 
-const KINDS: usize = 4;
+/// How many kinds there are.
+pub(crate) const KINDS: usize = 5;
 
 /// What a frame counts as; `None`: it is not limited.
 pub(crate) fn kind_of(frame: &ClientFrame) -> Option<Kind> {
@@ -125,11 +128,13 @@ impl Quotas {
     pub(crate) fn new(limits: &Limits) -> Self {
         let users = Users { quotas: HashMap::new(), sweep_at: SWEEP_FROM };
         let quotas = Self { measures: Default::default(), users: Mutex::new(users) };
-        quotas.set([limits.sends, limits.opens, limits.changes, limits.reports]);
+        let Limits { sends, opens, changes, reports, searches, .. } = *limits;
+        quotas.set([sends, opens, changes, reports, searches]);
         quotas
     }
 
-    /// From now on these rates hold: of sends, opens, changes, reports. What was taken stays taken.
+    /// From now on these rates hold: of sends, opens, changes, reports, searches. What was taken
+    /// stays taken.
     pub(crate) fn set(&self, rates: [Rate; KINDS]) {
         for (measures, rate) in self.measures.iter().zip(rates) {
             measures.set(rate.into());
@@ -210,8 +215,8 @@ mod tests {
         let quotas = quotas(1, 3);
         assert_eq!(taken(&quotas, USER, 0, 9), 3);
         let set = |per_hour, burst| {
-            let Limits { opens, changes, reports, .. } = Limits::default();
-            quotas.set([Rate { per_hour, burst }, opens, changes, reports]);
+            let Limits { opens, changes, reports, searches, .. } = Limits::default();
+            quotas.set([Rate { per_hour, burst }, opens, changes, reports, searches]);
         };
         set(3_600, 5);
         let quota = quotas.of(USER, 0);

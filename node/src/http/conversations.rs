@@ -242,7 +242,7 @@ async fn described(
 }
 
 /// Who is no member learns nothing, not even whether there is such a conversation.
-fn id_of(text: &str) -> Result<ConversationId, ApiError> {
+pub(super) fn id_of(text: &str) -> Result<ConversationId, ApiError> {
     query::id(text).map(ConversationId).ok_or_else(reads::unknown)
 }
 

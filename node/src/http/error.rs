@@ -39,6 +39,8 @@ pub enum ErrorCode {
     ForeignOrigin,
     /// Too many attempts from this address.
     RateLimited,
+    /// Texts are not found by their words here.
+    SearchOff,
     /// There are as many of the kind as there may be.
     TooMany,
     /// What was to be changed is not what the client has any more.
@@ -81,6 +83,7 @@ impl ErrorCode {
             Self::TokenExpired => "TokenExpired",
             Self::ForeignOrigin => "ForeignOrigin",
             Self::RateLimited => "RateLimited",
+            Self::SearchOff => "SearchOff",
             Self::TooMany => "TooMany",
             Self::Outdated => "Outdated",
             Self::Busy => "Busy",
@@ -103,9 +106,11 @@ impl ErrorCode {
                 StatusCode::BAD_REQUEST
             }
             Self::NameTaken | Self::TooMany => StatusCode::CONFLICT,
-            Self::SignUpClosed | Self::NotInvited | Self::AccountDisabled | Self::ForeignOrigin => {
-                StatusCode::FORBIDDEN
-            }
+            Self::SignUpClosed
+            | Self::NotInvited
+            | Self::AccountDisabled
+            | Self::ForeignOrigin
+            | Self::SearchOff => StatusCode::FORBIDDEN,
             Self::WrongCredentials | Self::BadToken | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }

@@ -6,7 +6,7 @@
 //!   |  /v1/token                            guard (draining, origin) -> attempts -> identity
 //!   |- /v1/account, /v1/users, /v1/devices  guard -> bearer -> identity
 //!   |- /v1/settings, /v1/contacts           guard -> bearer -> a user's own rows of the store
-//!   |- /v1/conversations                    guard -> bearer -> reads of the store
+//!   |- /v1/conversations, /v1/search        guard -> bearer -> reads of the store
 //!   |- /v1/openapi.json                     all of this as a document
 //!   |- /v1/discover                         guard -> where to connect
 //!   |- /v1/ws                               guard -> gateway::upgrade
@@ -34,6 +34,7 @@ mod per_address;
 pub(crate) mod query;
 mod rate;
 pub(crate) mod reads;
+mod search;
 mod settings;
 mod sign_ups;
 mod stream;
@@ -99,6 +100,8 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/conversations/{conversation}", get(conversations::show))
         .route("/v1/conversations/{conversation}/members", get(conversations::members))
         .route("/v1/conversations/{conversation}/history", get(conversations::history))
+        .route("/v1/conversations/{conversation}/search", get(search::conversation))
+        .route("/v1/search", get(search::all))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{device}", delete(devices::revoke))

@@ -1,6 +1,6 @@
 //! The description of this API, made from its handlers: `GET /v1/openapi.json`.
 
-use super::{account, api, contacts, conversations, devices, export, settings};
+use super::{account, api, contacts, conversations, devices, export, search, settings};
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, RefOr};
@@ -36,6 +36,8 @@ use utoipa::{Modify, OpenApi};
         conversations::show,
         conversations::members,
         conversations::history,
+        search::conversation,
+        search::all,
     )
 )]
 struct Api;

@@ -75,6 +75,24 @@ pub(crate) fn limit_of(limit: Option<&str>, most: usize) -> Result<usize, ApiErr
     limit.ok_or_else(|| bad("limit is out of its bounds"))
 }
 
+/// The text of a field: `%` and two digits of hex stand for a byte, `+` for a space. `None`: it is no
+/// text.
+pub(crate) fn text(field: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let [high, low] = [rest.next()?, rest.next()?].map(|b| char::from(b).to_digit(16));
+                u8::try_from(high? * 16 + low?).ok()?
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 pub(crate) fn bad(detail: &'static str) -> ApiError {
     ApiError::new(ErrorCode::BadRequest, detail)
 }
@@ -90,6 +108,15 @@ mod tests {
         assert_eq!(fields(Some("limit=3&"), known), Ok([None, Some("3")]));
         for query in ["x=1", "limit=1&limit=1", "=", "Limit=1"] {
             assert!(fields(Some(query), known).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_decoded_or_none() {
+        assert_eq!(text("a+b%20c%C3%a4"), Some("a b cä".to_owned()));
+        assert_eq!(text(""), Some(String::new()));
+        for field in ["%", "%4", "%zz", "%+1", "%ff", "a%C3"] {
+            assert_eq!(text(field), None, "{field}");
         }
     }
 

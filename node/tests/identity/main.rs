@@ -17,6 +17,7 @@ mod http2;
 mod issuer;
 mod openapi;
 mod revocation;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

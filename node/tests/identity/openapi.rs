@@ -54,7 +54,11 @@ async fn generated(document: String, token: &str, scratch: &Path, which: &[&str]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_requests_find_no_fault_of_the_node_and_no_answer_unlike_its_description() {
-    let running = Running::start().await;
+    let running = Running::start_with(|config| {
+        config.search.enabled = true;
+        config.limits.searches.per_hour = 0;
+    })
+    .await;
     let user = User::sign_up(&running, "ada").await;
     let document = format!("http://{}/v1/openapi.json", running.node.http_addr());
     // Last what ends devices: the tool finds the caller's own in the list.
