@@ -160,7 +160,8 @@ export class OwnView {
   #rows(id, people, verb, work) {
     const row = (person) => {
       const name = person.name || "A deleted account";
-      const button = el("button", { type: "button", text: verb, "aria-label": `${verb} ${name}` });
+      const label = `${verb} ${name}`;
+      const button = el("button", { type: "button", class: "button", text: verb, "aria-label": label });
       button.addEventListener("click", () => void this.#try(work(person)));
       return el("li", {}, el("span", { text: name }), button);
     };
@@ -189,7 +190,7 @@ export class OwnView {
 
   #endDevice(device, title) {
     const label = `Log out ${title}`;
-    const button = el("button", { type: "button", text: "Log out", "aria-label": label });
+    const button = el("button", { type: "button", class: "button", text: "Log out", "aria-label": label });
     button.addEventListener("click", async () => {
       await this.#try(this.#people.revokeDevice(device));
       await this.#renderDevices();
