@@ -145,14 +145,19 @@ impl<E: Engine> Store<E> {
     }
 
     /// Erases an account that was shut out for deletion; `now_ms` is Unix milliseconds. Takes as
-    /// long as what the user took part in; may be done again at any time.
+    /// long as what the user took part in; may be done again at any time, also after it was done.
     ///
     /// # Errors
     /// [`StoreError::BadArgument`] when its deletion has not begun, and those of any commit: then do
     /// it again.
     pub async fn erase_account(&self, user: UserId, now_ms: u64) -> Result<(), StoreError> {
-        match self.is_shut_out(user).await? {
+        let view = self.latest().await?;
+        let [account, row] =
+            get_all(&view, [own(keys::account(user)), own(keys::shut_out(user))]).await?;
+        match row.as_ref().map(decode).transpose()? {
             Some(ShutOut { deleting: true, .. }) => {}
+            // Somebody else was quicker.
+            None if account.is_some() && !is_account(account.as_ref())? => return Ok(()),
             _ => return Err(StoreError::BadArgument("the deletion of an account not shut out")),
         }
         // Also those that came in while the account was being shut out.
