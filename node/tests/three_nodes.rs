@@ -14,10 +14,10 @@ mod support;
 use rookery_protocol::{CloseCode, ServerFrame};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Output};
+use std::process::{Child, ChildStdout, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use support::wire::{Client, User};
@@ -33,6 +33,9 @@ const LATE: Duration = Duration::from_secs(20);
 /// A cluster that `rookery dev` started.
 struct Cluster {
     dev: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    /// The processes: the store, then the nodes.
+    parts: Vec<u32>,
     base: u16,
     dir: TempDir,
 }
@@ -48,10 +51,24 @@ impl Cluster {
         }
         let mut dev = command.spawn().unwrap();
         let said = BufReader::new(dev.stdout.take().unwrap()).lines();
-        let ready = said.map_while(Result::ok).any(|line| line == "rookery dev ready");
-        let cluster = Self { dev, base, dir };
-        assert!(ready, "the cluster did not start");
+        let mut cluster = Self { dev, said, parts: Vec::new(), base, dir };
+        let begun = cluster.until_said("rookery dev ready");
+        cluster.parts = begun.iter().filter_map(|line| process_id(line)).collect();
+        assert_eq!(cluster.parts.len(), 1 + usize::from(NODES), "{begun:?}");
         cluster
+    }
+
+    /// What `dev` says, up to and with the line that begins like this.
+    fn until_said(&mut self, begins: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        for line in self.said.by_ref().map_while(Result::ok) {
+            let last = line.starts_with(begins);
+            said.push(line);
+            if last {
+                return said;
+            }
+        }
+        panic!("never said {begins:?}, but {said:?}");
     }
 
     /// Where clients reach a node, counted from 0.
@@ -105,6 +122,16 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// `rookery cluster status`, asking the first node.
+    fn status(&self) -> String {
+        let mut asking = process::rookery();
+        let metrics = format!("127.0.0.1:{}", self.base + NODES);
+        let output = asking.args(["cluster", "status", "--metrics", &metrics]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         // It ends its parts in order; killed, it would leave them behind.
@@ -112,6 +139,16 @@ impl Drop for Cluster {
         let _ended_before = kill_process(pid, Signal::TERM);
         let _reaped_before = self.dev.wait();
     }
+}
+
+/// The process that a line of `dev` names.
+fn process_id(line: &str) -> Option<u32> {
+    line.split_once("(process ")?.1.split_once(')')?.0.parse().ok()
+}
+
+fn kill_9(id: u32) {
+    let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// The first of so many ports in a row that nobody uses, below those that a system hands out. Each call
@@ -233,4 +270,38 @@ async fn what_operators_say_and_change_at_one_node_holds_at_all() {
     assert!(log.contains("notice.post") && log.contains("limit.set"), "{log}");
     assert!(log.contains("node-2") && log.contains("node-3"), "{log}");
     assert!(cluster.admin(0, &["status"]).contains("node-3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_killed_is_started_again_and_nobody_has_to_be_told() {
+    let mut cluster = Cluster::start();
+    let ada = cluster.sign_up(0, "ada").await;
+    cluster.sign_up(1, "bob").await;
+    let mut client = cluster.connect(0, &ada).await;
+    let conversation = client.open_direct("bob").await;
+    kill_9(cluster.parts[2]);
+    cluster.until_said("node-2 has ended (signal: 9");
+    let again = cluster.until_said("node-2 was started again");
+    assert_ne!(process_id(again.last().unwrap()).unwrap(), cluster.parts[2]);
+    kill_9(cluster.parts[0]);
+    cluster.until_said("store was started again");
+    // Refusals until the store is back and the slots are taken over may be retried, as clients do.
+    let since = Instant::now();
+    loop {
+        let request = client.say(conversation, "still there").await;
+        let answer = client.until(|frame| match frame {
+            ServerFrame::Sent(sent) if sent.request == request => Some(None),
+            ServerFrame::Error(error) if error.request == request => Some(Some(error.clone())),
+            _ => None,
+        });
+        let Some(refused) = tokio::time::timeout(LATE, answer).await.unwrap() else { break };
+        let code = rookery_protocol::ErrorCode::from_code(refused.code).unwrap();
+        assert!(code.retryable(), "{refused:?}");
+        assert!(since.elapsed() < LATE, "{refused:?}");
+    }
+    println!("a send after the store's death: {} ms", since.elapsed().as_millis());
+    // The members tell when the one that was killed is back among them.
+    while cluster.status().matches(" active ").count() < usize::from(NODES) {
+        assert!(since.elapsed() < LATE, "{}", cluster.status());
+    }
 }

@@ -8,17 +8,18 @@
 //!
 //! The parts are ordinary `rookery cert`, `store` and `serve` processes with flags that anybody
 //! can type. They are in process groups of their own, so that an interrupt at the terminal ends
-//! them in order: nodes first, then the store they stand on.
+//! them in order: nodes first, then the store they stand on. One that ends otherwise is started
+//! again, as the service manager of a real machine does it.
+
+mod part;
 
 use super::{Failure, say};
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use part::Part;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The cluster's name.
@@ -49,13 +50,6 @@ pub struct Dev {
     link_port: u16,
 }
 
-/// A part of the cluster.
-struct Part {
-    name: String,
-    child: Child,
-    ended: bool,
-}
-
 impl Dev {
     pub(super) async fn run(self, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
@@ -71,7 +65,10 @@ impl Dev {
                 tokio::select! {
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
-                    () = tokio::time::sleep(WATCH) => tell_ended(&mut parts, out),
+                    () = tokio::time::sleep(WATCH) => {
+                        let now = Instant::now();
+                        parts.iter_mut().for_each(|part| part.look(now, out));
+                    }
                 }
             }
         }
@@ -82,7 +79,7 @@ impl Dev {
             if parts.is_empty() {
                 part.terminate();
             }
-            part.end();
+            part.wait();
         }
         started.map(|()| ExitCode::SUCCESS)
     }
@@ -153,65 +150,16 @@ impl Dev {
     fn part(
         &self,
         name: &str,
-        mut command: Command,
+        command: Command,
         parts: &mut Vec<Part>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let failed = |why: &dyn std::fmt::Display| {
-            let log = log(&self.data, name);
-            Failure::new(format!("{name} did not start ({why}); see {}", log.display()))
-        };
-        let log = File::create(log(&self.data, name)).map_err(|error| failed(&error))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0);
-        let mut child = command.spawn().map_err(|error| failed(&error))?;
-        let stdout = child.stdout.take();
-        let pid = child.id();
-        parts.push(Part { name: name.to_owned(), child, ended: false });
-        let mut line = String::new();
-        if let Some(stdout) = stdout {
-            BufReader::new(stdout).read_line(&mut line).map_err(|error| failed(&error))?;
-        }
-        if line.is_empty() {
-            return Err(failed(&"it ended"));
-        }
-        say(out, format_args!("{name} (process {pid}): {}", line.trim_end()));
+        let mut part = Part::new(name, command, self.data.join(format!("{name}.log")));
+        let ready = part.start();
+        parts.push(part);
+        say(out, ready?);
         Ok(())
     }
-}
-
-impl Part {
-    fn terminate(&self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // Not once it was waited for: its number may be another process's by now.
-        if let Some(pid) = pid.filter(|_| !self.ended)
-            && kill_process(pid, Signal::TERM).is_err()
-        {
-            tracing::debug!(self.name, "had ended before");
-        }
-    }
-
-    fn end(mut self) {
-        if self.ended {
-            return;
-        }
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(self.name, %error, "can't be waited for");
-        }
-    }
-}
-
-/// Says which parts have ended by themselves, or were killed.
-fn tell_ended(parts: &mut [Part], out: &mut dyn Write) {
-    for part in parts.iter_mut().filter(|part| !part.ended) {
-        if let Ok(Some(status)) = part.child.try_wait() {
-            part.ended = true;
-            say(out, format_args!("{} has ended ({status})", part.name));
-        }
-    }
-}
-
-fn log(data: &Path, name: &str) -> PathBuf {
-    data.join(format!("{name}.log"))
 }
 
 /// This program once more.
